@@ -1,0 +1,536 @@
+//! What the system is: `cloakroom.toml`, read and judged.
+//!
+//! Where things are (table, keys) comes from the environment, which this crate
+//! does not know. Durations are whole seconds. Nothing here is secret: secrets
+//! are references or one-way hashes.
+
+mod check;
+
+use crate::jwt::Algorithm;
+use crate::policy::TokenDemand;
+use crate::scope::ScopeSet;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The whole configuration.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The version of this file's format: 1.
+    pub config_version: u32,
+    /// Our own public base URL, and the `iss` of every JWT.
+    pub issuer: String,
+    /// Which topology carries browser cookies to the authorizer.
+    #[serde(default)]
+    pub edge: Edge,
+    /// Origins besides the issuer's from which browsers may call with the cookie.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_origins: Vec<String>,
+    /// The internal JWT.
+    #[serde(default)]
+    pub jwt: JwtConfig,
+    /// The one revocation knob.
+    #[serde(default)]
+    pub revocation: RevocationConfig,
+    /// How long tokens of native clients and machines live.
+    #[serde(default)]
+    pub lifetimes: Lifetimes,
+    /// Browser sessions.
+    #[serde(default)]
+    pub session: SessionConfig,
+    /// Who vouches for users.
+    #[serde(default)]
+    pub identity_providers: Vec<IdentityProviderConfig>,
+    /// Who may ask for tokens.
+    #[serde(default)]
+    pub clients: Vec<ClientConfig>,
+    /// For whom JWTs are made.
+    #[serde(default)]
+    pub audiences: Vec<AudienceConfig>,
+    /// What is reachable, by whom.
+    #[serde(default)]
+    pub routes: Vec<RouteConfig>,
+}
+
+/// Which topology carries browser cookies to the authorizer.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Edge {
+    /// The authorizer sees the cookie itself; nothing is cached at the gateway.
+    #[default]
+    None,
+    /// A CloudFront function turns the cookie into `Authorization: Session …`.
+    Cloudfront,
+}
+
+/// The internal JWT.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct JwtConfig {
+    /// Must fit the KMS key.
+    pub algorithm: Algorithm,
+    /// Seconds from issue to expiry.
+    pub lifetime: u64,
+    /// The longest that a backend may take; a JWT must not die on the way.
+    pub integration_timeout: u64,
+    /// The clock skew that services allow.
+    pub skew: u64,
+}
+
+impl Default for JwtConfig {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::RS256,
+            lifetime: 300,
+            integration_timeout: 29,
+            skew: 60,
+        }
+    }
+}
+
+/// The one revocation knob.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RevocationConfig {
+    /// Seconds within which a revoked token is refused everywhere; 0 caches
+    /// identities nowhere.
+    pub max_latency: u64,
+}
+
+impl Default for RevocationConfig {
+    fn default() -> Self {
+        Self { max_latency: 60 }
+    }
+}
+
+/// How long tokens live.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lifetimes {
+    /// An access token.
+    pub access_token: u64,
+    /// A refresh token that nobody uses.
+    pub refresh_token_idle: u64,
+    /// A grant, however often it is refreshed. Never moves.
+    pub grant: u64,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            access_token: 600,
+            refresh_token_idle: 14 * 86_400,
+            grant: 90 * 86_400,
+        }
+    }
+}
+
+/// Browser sessions.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SessionConfig {
+    /// The scopes that every browser session has.
+    pub scopes: ScopeSetConfig,
+    /// Seconds without `GET /auth/session` after which a session ends.
+    pub idle: u64,
+    /// Seconds after which a session ends, whatever happens.
+    pub absolute: u64,
+    /// The idle limit moves at most once in this many seconds.
+    pub slide_interval: u64,
+    /// Where the browser may land after logout, below our issuer.
+    pub logged_out_path: String,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            scopes: ScopeSetConfig::default(),
+            idle: 3600,
+            absolute: 12 * 3600,
+            slide_interval: 60,
+            logged_out_path: "/".into(),
+        }
+    }
+}
+
+/// Scopes as a list of strings.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct ScopeSetConfig(pub Vec<String>);
+
+impl ScopeSetConfig {
+    /// As a set.
+    pub fn to_set(&self) -> ScopeSet {
+        self.0.iter().cloned().collect()
+    }
+}
+
+/// An OpenID provider.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentityProviderConfig {
+    /// Short name: the first half of every `sub` it vouches for.
+    pub id: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Exact issuer URL; discovery is below it.
+    pub issuer: String,
+    /// Who we are there.
+    pub client_id: String,
+    /// How we prove it.
+    #[serde(default)]
+    pub client_authentication: ClientAuthentication,
+    /// Reference to our secret there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_secret: Option<SecretRef>,
+    /// What we ask for.
+    #[serde(default = "default_idp_scopes")]
+    pub scopes: ScopeSetConfig,
+    /// Hosts besides the issuer's that its metadata may name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allowed_hosts: Vec<String>,
+    /// Algorithms acceptable on its ID tokens.
+    #[serde(default = "default_id_token_algorithms")]
+    pub id_token_algorithms: Vec<String>,
+    /// Further audiences that its ID tokens may carry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted_audiences: Vec<String>,
+    /// Whether metadata without S256 is refused (RFC 9700 §2.1.1).
+    #[serde(default = "yes")]
+    pub require_pkce_metadata: bool,
+    /// Where its claims are, as JSON pointers.
+    #[serde(default)]
+    pub claims: ClaimMapping,
+}
+
+/// How we authenticate to an identity provider.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuthentication {
+    /// RFC 6749 §2.3.1, in the header.
+    #[default]
+    ClientSecretBasic,
+    /// RFC 6749 §2.3.1, in the body.
+    ClientSecretPost,
+    /// A public client.
+    None,
+}
+
+/// Where in the ID token our claims are, as JSON pointers (RFC 6901).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClaimMapping {
+    /// Full name.
+    pub name: String,
+    /// E-mail address.
+    pub email: String,
+    /// Roles: an array of strings, or one string.
+    pub roles: String,
+    /// Provider's role to ours; an empty table hands all on as they are.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub rename_roles: BTreeMap<String, String>,
+    /// Roles that are handed on (after renaming); empty: all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_roles: Vec<String>,
+    /// Roles of everyone who signs in here.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub default_roles: Vec<String>,
+}
+
+impl Default for ClaimMapping {
+    fn default() -> Self {
+        Self {
+            name: "/name".into(),
+            email: "/email".into(),
+            roles: "/roles".into(),
+            rename_roles: BTreeMap::new(),
+            allow_roles: Vec::new(),
+            default_roles: Vec::new(),
+        }
+    }
+}
+
+/// Says where a secret is: `ssm:NAME`, `secretsmanager:ID` or `env:NAME`.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum SecretRef {
+    /// A SecureString in SSM Parameter Store.
+    Ssm(String),
+    /// A secret in Secrets Manager.
+    SecretsManager(String),
+    /// A variable of the function's environment.
+    Env(String),
+}
+
+impl TryFrom<String> for SecretRef {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        // The text is not repeated: somebody may have put the secret itself there.
+        match text.split_once(':') {
+            Some(("ssm", name)) if !name.is_empty() => Ok(Self::Ssm(name.into())),
+            Some(("secretsmanager", id)) if !id.is_empty() => Ok(Self::SecretsManager(id.into())),
+            Some(("env", name)) if !name.is_empty() => Ok(Self::Env(name.into())),
+            _ => Err("a secret is a reference: ssm:NAME, secretsmanager:ID or env:NAME"),
+        }
+    }
+}
+
+impl From<SecretRef> for String {
+    fn from(reference: SecretRef) -> Self {
+        match reference {
+            SecretRef::Ssm(name) => format!("ssm:{name}"),
+            SecretRef::SecretsManager(id) => format!("secretsmanager:{id}"),
+            SecretRef::Env(name) => format!("env:{name}"),
+        }
+    }
+}
+
+/// A client of ours.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientConfig {
+    /// `client_id`.
+    pub id: String,
+    /// For people, on the confirmation page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whether it can keep a secret.
+    pub kind: ClientKind,
+    /// Hashes of its secrets: `sha256:…` or `argon2id:…`. Several while one is
+    /// being replaced.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<crate::client::SecretHash>,
+    /// What it may do at the token endpoint.
+    pub grants: Vec<GrantKind>,
+    /// Exact redirect URIs; for loopback hosts any port (RFC 8252 §7.3).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub redirect_uris: Vec<String>,
+    /// What it may ask for.
+    #[serde(default)]
+    pub scopes: ScopeSetConfig,
+    /// The audiences for which its tokens are good; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audiences: Vec<String>,
+    /// Overrides of the general lifetimes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_token_lifetime: Option<u64>,
+}
+
+/// RFC 6749 §2.1.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClientKind {
+    /// Cannot keep a secret.
+    Public,
+    /// Can.
+    Confidential,
+}
+
+/// What a client may do at the token endpoint.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantKind {
+    /// RFC 6749 §4.1 with PKCE.
+    AuthorizationCode,
+    /// RFC 6749 §6.
+    RefreshToken,
+    /// RFC 6749 §4.4.
+    ClientCredentials,
+}
+
+/// A group of services that share an `aud` and see the same claims.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct AudienceConfig {
+    /// The `aud`.
+    pub id: String,
+    /// Which of `name`, `email`, `roles` its services see.
+    #[serde(default)]
+    pub claims: Vec<ClaimName>,
+}
+
+/// A claim that an audience may see.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClaimName {
+    /// Full name.
+    Name,
+    /// E-mail address.
+    Email,
+    /// Roles.
+    Roles,
+}
+
+/// A route of the API and what it takes to pass it.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteConfig {
+    /// An HTTP method, or `ANY`.
+    pub method: String,
+    /// A path as API Gateway writes it: `/orders/{id}`, `/files/{proxy+}`.
+    pub path: String,
+    /// The audience whose services stand behind it.
+    #[serde(default)]
+    pub audience: String,
+    /// Whose token passes.
+    #[serde(default)]
+    pub token: TokenDemand,
+    /// Scopes that the token must all have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// Scopes of which the token must have one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub any_scope: Vec<String>,
+    /// Roles that the user must all have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// Roles of which the user must have one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub any_role: Vec<String>,
+    /// Clients that may pass; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<String>,
+    /// Authentication contexts of which the user's must be one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acr: Vec<String>,
+    /// The oldest acceptable sign-in, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<u64>,
+}
+
+impl Config {
+    /// Reads and judges a configuration.
+    ///
+    /// # Errors
+    ///
+    /// Every fault at once, each with its setting's name and never its value.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        Self::parse_with_issuer(text, None)
+    }
+
+    /// As [`Config::parse`]; `issuer` replaces the file's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::parse`].
+    pub fn parse_with_issuer(text: &str, issuer: Option<&str>) -> Result<Self, ConfigError> {
+        let mut config: Self =
+            toml::from_str(text).map_err(|error| ConfigError::syntax(&error, text))?;
+        if let Some(issuer) = issuer {
+            config.issuer = issuer.into();
+        }
+        let faults = check::faults(&config);
+        if faults.is_empty() {
+            Ok(config)
+        } else {
+            Err(ConfigError { faults })
+        }
+    }
+
+    /// Whether this is a system on one machine: http is then accepted for
+    /// loopback hosts.
+    pub fn is_loopback(&self) -> bool {
+        check::is_loopback_http(&self.issuer)
+    }
+
+    /// The client with this id.
+    pub fn client(&self, id: &str) -> Option<&ClientConfig> {
+        self.clients.iter().find(|client| client.id == id)
+    }
+
+    /// The identity provider with this id.
+    pub fn identity_provider(&self, id: &str) -> Option<&IdentityProviderConfig> {
+        self.identity_providers.iter().find(|idp| idp.id == id)
+    }
+
+    /// How long the gateway may keep an authorizer's answer.
+    pub fn gateway_ttl(&self) -> u64 {
+        match self.edge {
+            // Without the edge function the authorizer judges CSRF headers, which
+            // are no identity sources: its answers must not be reused (D35).
+            Edge::None => 0,
+            Edge::Cloudfront => (self.revocation.max_latency / 2).min(3600),
+        }
+    }
+
+    /// How long the authorizer's memory may keep an identity.
+    pub fn memory_ttl(&self) -> u64 {
+        self.revocation
+            .max_latency
+            .saturating_sub(self.gateway_ttl())
+    }
+
+    /// How long the epoch may be remembered.
+    pub fn epoch_ttl(&self) -> u64 {
+        self.revocation.max_latency.max(5)
+    }
+
+    /// The least life that a JWT must have left when it is handed to the gateway.
+    pub fn min_jwt_life(&self) -> u64 {
+        self.gateway_ttl()
+            .saturating_add(self.jwt.integration_timeout)
+            .saturating_add(self.jwt.skew)
+    }
+
+    /// Where the identity provider sends the browser back to.
+    pub fn callback_url(&self) -> String {
+        format!("{}/auth/callback", self.issuer)
+    }
+}
+
+/// What is wrong with a configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConfigError {
+    faults: Vec<String>,
+}
+
+impl ConfigError {
+    /// Each fault, in the order of the file.
+    pub fn faults(&self) -> &[String] {
+        &self.faults
+    }
+
+    fn syntax(error: &toml::de::Error, text: &str) -> Self {
+        let line = error
+            .span()
+            .and_then(|span| text.get(..span.start))
+            .map_or(1, |before| before.matches('\n').count() + 1);
+        Self {
+            faults: vec![format!("line {line}: {}", without_value(error.message()))],
+        }
+    }
+}
+
+/// Takes the offending value out of a message like
+/// `invalid type: string "value", expected u64`: it may be a misplaced secret.
+fn without_value(message: &str) -> String {
+    match (message.split_once(": "), message.rfind(", expected")) {
+        (Some((kind, _)), Some(at)) if kind.starts_with("invalid") => {
+            format!("{kind}{}", message.get(at..).unwrap_or_default())
+        }
+        _ => message.into(),
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.faults.join("; "))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+fn yes() -> bool {
+    true
+}
+
+fn default_idp_scopes() -> ScopeSetConfig {
+    ScopeSetConfig(vec!["openid".into(), "profile".into(), "email".into()])
+}
+
+fn default_id_token_algorithms() -> Vec<String> {
+    vec!["RS256".into()]
+}

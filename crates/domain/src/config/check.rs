@@ -1,0 +1,397 @@
+//! Judges a configuration that has the right shape.
+
+use super::{ClientKind, Config, GrantKind, RouteConfig};
+use crate::claims::CLIENT_NAMESPACE;
+use crate::policy::{PathPattern, TokenDemand};
+use crate::scope::is_scope_token;
+use std::collections::BTreeSet;
+
+/// Every fault, each with its setting's name and never its value.
+pub(super) fn faults(config: &Config) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut fault = |text: String| faults.push(text);
+
+    if config.config_version != 1 {
+        fault("config_version must be 1".into());
+    }
+    if !is_base_url(&config.issuer) {
+        fault(
+            "issuer must be an https URL without path, query or fragment (http for loopback hosts)"
+                .into(),
+        );
+    }
+    for (i, origin) in config.allowed_origins.iter().enumerate() {
+        if !is_base_url(origin) {
+            fault(format!(
+                "allowed_origins[{i}] must be an https origin (http for loopback hosts)"
+            ));
+        }
+    }
+    lifetimes(config, &mut fault);
+    scopes("session.scopes", &config.session.scopes.0, &mut fault);
+    if !config.session.logged_out_path.starts_with('/')
+        || config.session.logged_out_path.starts_with("//")
+    {
+        fault("session.logged_out_path must be a path".into());
+    }
+    identity_providers(config, &mut fault);
+    clients(config, &mut fault);
+    audiences(config, &mut fault);
+    routes(config, &mut fault);
+    faults
+}
+
+/// The numbers that must agree, so that no JWT dies on its way and revocation
+/// keeps its promise.
+fn lifetimes(config: &Config, fault: &mut impl FnMut(String)) {
+    let needed = config.min_jwt_life().saturating_add(config.memory_ttl());
+    if config.jwt.lifetime < needed {
+        fault(format!(
+            "jwt.lifetime must be at least {needed} (gateway TTL {} + memory TTL {} + jwt.integration_timeout {} + jwt.skew {})",
+            config.gateway_ttl(),
+            config.memory_ttl(),
+            config.jwt.integration_timeout,
+            config.jwt.skew
+        ));
+    }
+    if config.jwt.lifetime > 3600 {
+        fault("jwt.lifetime must be at most 3600: a JWT cannot be taken back".into());
+    }
+    if config.jwt.skew > 60 {
+        fault("jwt.skew must be at most 60".into());
+    }
+    if config.revocation.max_latency > 3600 {
+        fault("revocation.max_latency must be at most 3600".into());
+    }
+    for (name, seconds, limit) in [
+        (
+            "lifetimes.access_token",
+            config.lifetimes.access_token,
+            86_400,
+        ),
+        (
+            "lifetimes.refresh_token_idle",
+            config.lifetimes.refresh_token_idle,
+            400 * 86_400,
+        ),
+        ("lifetimes.grant", config.lifetimes.grant, 400 * 86_400),
+        ("session.idle", config.session.idle, 400 * 86_400),
+        ("session.absolute", config.session.absolute, 400 * 86_400),
+    ] {
+        if seconds == 0 || seconds > limit {
+            fault(format!("{name} must be 1 to {limit}"));
+        }
+    }
+    if config.session.idle > config.session.absolute {
+        fault("session.idle must not exceed session.absolute".into());
+    }
+    if config.session.slide_interval >= config.session.idle {
+        fault("session.slide_interval must be below session.idle".into());
+    }
+    if config.lifetimes.access_token > config.lifetimes.grant {
+        fault("lifetimes.access_token must not exceed lifetimes.grant".into());
+    }
+}
+
+fn identity_providers(config: &Config, fault: &mut impl FnMut(String)) {
+    let mut ids = BTreeSet::new();
+    for (i, idp) in config.identity_providers.iter().enumerate() {
+        let at = format!("identity_providers[{i}]");
+        if !is_identifier(&idp.id) {
+            fault(format!("{at}.id must be 1 to 64 of a-z 0-9 - _ ."));
+        }
+        if idp.id == CLIENT_NAMESPACE {
+            fault(format!(
+                "{at}.id must not be \"{CLIENT_NAMESPACE}\": machines have that namespace"
+            ));
+        }
+        if !ids.insert(&idp.id) {
+            fault(format!("{at}.id is used twice"));
+        }
+        if !is_issuer_url(&idp.issuer)
+            || (is_loopback_http(&idp.issuer) && !is_loopback_http(&config.issuer))
+        {
+            fault(format!(
+                "{at}.issuer must be an https URL without query or fragment"
+            ));
+        }
+        if idp.client_id.is_empty() {
+            fault(format!("{at}.client_id must not be empty"));
+        }
+        let wants_secret = idp.client_authentication != super::ClientAuthentication::None;
+        if wants_secret != idp.client_secret.is_some() {
+            fault(format!(
+                "{at}.client_secret must be set if, and only if, client_authentication needs one"
+            ));
+        }
+        if !idp.scopes.0.iter().any(|scope| scope == "openid") {
+            fault(format!("{at}.scopes must contain openid"));
+        }
+        scopes(&format!("{at}.scopes"), &idp.scopes.0, fault);
+        for pointer in [&idp.claims.name, &idp.claims.email, &idp.claims.roles] {
+            if !pointer.is_empty() && !pointer.starts_with('/') {
+                fault(format!("{at}.claims must be JSON pointers (/name)"));
+            }
+        }
+        if idp.id_token_algorithms.is_empty()
+            || idp
+                .id_token_algorithms
+                .iter()
+                .any(|alg| alg == "none" || alg.starts_with("HS"))
+        {
+            fault(format!(
+                "{at}.id_token_algorithms must be asymmetric algorithms"
+            ));
+        }
+    }
+}
+
+fn clients(config: &Config, fault: &mut impl FnMut(String)) {
+    let audiences: BTreeSet<_> = config.audiences.iter().map(|a| a.id.as_str()).collect();
+    let mut ids = BTreeSet::new();
+    for (i, client) in config.clients.iter().enumerate() {
+        let at = format!("clients[{i}]");
+        // The id goes into the authorizer's context, whose alphabet is narrow.
+        if !is_context_text(&client.id) {
+            fault(format!(
+                "{at}.id must be 1 to 128 of A-Z a-z 0-9 . _ ~ : / + -"
+            ));
+        }
+        if !ids.insert(&client.id) {
+            fault(format!("{at}.id is used twice"));
+        }
+        if client.grants.is_empty() {
+            fault(format!("{at}.grants must not be empty"));
+        }
+        match client.kind {
+            ClientKind::Public if !client.secrets.is_empty() => {
+                fault(format!(
+                    "{at}.secrets must be empty: a public client cannot keep one"
+                ));
+            }
+            ClientKind::Public if client.grants.contains(&GrantKind::ClientCredentials) => {
+                fault(format!(
+                    "{at}.grants: client_credentials is for confidential clients (RFC 6749 §4.4)"
+                ));
+            }
+            ClientKind::Confidential if client.secrets.is_empty() => {
+                fault(format!(
+                    "{at}.secrets must not be empty: a confidential client authenticates"
+                ));
+            }
+            ClientKind::Public | ClientKind::Confidential => {}
+        }
+        let redirects = client.grants.contains(&GrantKind::AuthorizationCode);
+        if redirects == client.redirect_uris.is_empty() {
+            fault(format!(
+                "{at}.redirect_uris must be set if, and only if, authorization_code is granted"
+            ));
+        }
+        for uri in &client.redirect_uris {
+            if !is_redirect_uri(uri) {
+                fault(format!(
+                    "{at}.redirect_uris must be https URLs, http URLs of loopback addresses or private-use schemes with a dot, without fragment"
+                ));
+            }
+        }
+        for audience in &client.audiences {
+            if !audiences.contains(audience.as_str()) {
+                fault(format!(
+                    "{at}.audiences names an audience that does not exist"
+                ));
+            }
+        }
+        scopes(&format!("{at}.scopes"), &client.scopes.0, fault);
+        if client
+            .access_token_lifetime
+            .is_some_and(|s| s == 0 || s > 86_400)
+        {
+            fault(format!("{at}.access_token_lifetime must be 1 to 86400"));
+        }
+    }
+}
+
+fn audiences(config: &Config, fault: &mut impl FnMut(String)) {
+    let mut ids = BTreeSet::new();
+    for (i, audience) in config.audiences.iter().enumerate() {
+        if !is_context_text(&audience.id) {
+            fault(format!(
+                "audiences[{i}].id must be 1 to 128 of A-Z a-z 0-9 . _ ~ : / + -"
+            ));
+        }
+        if !ids.insert(&audience.id) {
+            fault(format!("audiences[{i}].id is used twice"));
+        }
+    }
+    if config.audiences.len() > crate::family::MAX_JWTS {
+        fault(format!("audiences: at most {}", crate::family::MAX_JWTS));
+    }
+}
+
+fn routes(config: &Config, fault: &mut impl FnMut(String)) {
+    let mut seen = BTreeSet::new();
+    for (i, route) in config.routes.iter().enumerate() {
+        let at = format!("routes[{i}]");
+        let methods = [
+            "ANY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT",
+        ];
+        if !methods.contains(&route.method.as_str()) {
+            fault(format!(
+                "{at}.method must be ANY or an HTTP method in capitals"
+            ));
+        }
+        match PathPattern::parse(&route.path) {
+            None => fault(format!(
+                "{at}.path must be a path as API Gateway writes it: /orders/{{id}}, /files/{{proxy+}}"
+            )),
+            Some(pattern) => {
+                if !seen.insert((route.method.clone(), pattern.shape())) {
+                    fault(format!("{at} repeats an earlier route"));
+                }
+            }
+        }
+        scopes(&format!("{at}.scopes"), &route.scopes, fault);
+        scopes(&format!("{at}.any_scope"), &route.any_scope, fault);
+        route_demands(config, route, &at, fault);
+    }
+}
+
+fn route_demands(config: &Config, route: &RouteConfig, at: &str, fault: &mut impl FnMut(String)) {
+    let demands_user = !route.roles.is_empty()
+        || !route.any_role.is_empty()
+        || !route.acr.is_empty()
+        || route.max_age.is_some();
+    let demands_token = demands_user
+        || !route.scopes.is_empty()
+        || !route.any_scope.is_empty()
+        || !route.clients.is_empty();
+    match route.token {
+        TokenDemand::None if demands_token => {
+            fault(format!(
+                "{at}.token is none, yet it demands something of a token"
+            ));
+        }
+        TokenDemand::Client if demands_user => {
+            fault(format!(
+                "{at}: a client has no roles and did not sign in, so nobody can pass"
+            ));
+        }
+        TokenDemand::None => {}
+        TokenDemand::User | TokenDemand::Client | TokenDemand::Either => {
+            if !config
+                .audiences
+                .iter()
+                .any(|audience| audience.id == route.audience)
+            {
+                fault(format!("{at}.audience must name one of the audiences"));
+            }
+        }
+    }
+    for client in &route.clients {
+        if config.client(client).is_none() {
+            fault(format!("{at}.clients names a client that does not exist"));
+        }
+    }
+}
+
+fn scopes(at: &str, scopes: &[String], fault: &mut impl FnMut(String)) {
+    // Scopes go into the authorizer's context, whose alphabet is narrow.
+    if scopes
+        .iter()
+        .any(|scope| !is_scope_token(scope) || !is_context_text(scope))
+    {
+        fault(format!(
+            "{at} must be scope tokens of A-Z a-z 0-9 . _ ~ : / + -"
+        ));
+    }
+    if scopes.iter().collect::<BTreeSet<_>>().len() != scopes.len() {
+        fault(format!("{at} names a scope twice"));
+    }
+}
+
+/// What is safe in the authorizer's context: a `"` or `\` there makes the gateway
+/// answer 500 from its cache (specs B-http-10).
+fn is_context_text(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._~:/+-".contains(&b))
+}
+
+fn is_identifier(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b))
+}
+
+/// `https://host[:port]`, or `http://` for a loopback host.
+fn is_base_url(url: &str) -> bool {
+    url.strip_prefix("https://").is_some_and(is_authority) || is_loopback_http(url)
+}
+
+/// As [`is_base_url`], with a path.
+fn is_issuer_url(url: &str) -> bool {
+    let (scheme, rest) = url.split_once("://").unwrap_or_default();
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    path.bytes()
+        .all(|b| b.is_ascii_graphic() && !b"?#\\".contains(&b))
+        && is_base_url(&format!("{scheme}://{authority}"))
+}
+
+/// Whether `url` is `http://` + loopback host + optional port and path.
+pub(super) fn is_loopback_http(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else {
+        return false;
+    };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host);
+    is_authority(authority) && matches!(host, "localhost" | "127.0.0.1")
+}
+
+fn is_authority(text: &str) -> bool {
+    let (host, port) = text
+        .split_once(':')
+        .map_or((text, None), |(host, port)| (host, Some(port)));
+    !host.is_empty()
+        && host
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-".contains(&b))
+        && port.is_none_or(|port| {
+            port.parse::<u16>()
+                .is_ok_and(|n| n > 0 && n.to_string() == port)
+        })
+}
+
+/// https anywhere, http for loopback addresses, private-use schemes with a dot
+/// (RFC 8252 §7.1); never a fragment (RFC 6749 §3.1.2).
+fn is_redirect_uri(uri: &str) -> bool {
+    let clean = uri
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && !b"#\\\"<>".contains(&b));
+    let Some((scheme, rest)) = uri.split_once(':') else {
+        return false;
+    };
+    clean
+        && match scheme {
+            "https" => rest
+                .strip_prefix("//")
+                .is_some_and(|rest| !rest.starts_with('/') && !rest.contains('@')),
+            "http" => {
+                let authority = rest
+                    .strip_prefix("//")
+                    .and_then(|r| r.split('/').next())
+                    .unwrap_or_default();
+                authority == "127.0.0.1"
+                    || authority == "[::1]"
+                    || authority == "localhost"
+                    || authority
+                        .strip_prefix("127.0.0.1:")
+                        .or(authority.strip_prefix("localhost:"))
+                        .is_some_and(|p| p.parse::<u16>().is_ok())
+            }
+            private => private.contains('.') && rest.starts_with('/'),
+        }
+}

@@ -1,0 +1,393 @@
+//! The family: everything about one grant, in one record.
+//!
+//! A login, an authorization, a machine's token: each starts a family, and every
+//! later change of it is one [`Transition`], whose conditions and changes are
+//! data. A store carries transitions out; it decides nothing. [`Transition::apply`]
+//! says what carrying out means, for models and for the contract suite.
+
+use crate::ports::{Entropy, EntropyError};
+use crate::seal::Sealed;
+use crate::time::UnixTime;
+use crate::token::{TokenDigest, TokenKind, sha256};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// How many used refresh tokens a family remembers, to know a replay when it sees one.
+pub const MAX_SPENT: usize = 32;
+
+/// How many audiences' JWTs a token's entry holds.
+pub const MAX_JWTS: usize = 16;
+
+/// How many live tokens a family may have.
+pub const MAX_TOKENS: usize = 64;
+
+/// Where a family is in the table. Says nothing, admits nobody.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct FamilyId(pub [u8; FamilyId::LEN]);
+
+impl FamilyId {
+    /// 128 bits, random.
+    pub const LEN: usize = 16;
+
+    /// Makes a new one.
+    ///
+    /// # Errors
+    ///
+    /// When there is no entropy.
+    pub fn generate(entropy: &impl Entropy) -> Result<Self, EntropyError> {
+        let mut id = [0; Self::LEN];
+        entropy.fill(&mut id)?;
+        Ok(Self(id))
+    }
+
+    /// As stored.
+    pub fn to_text(self) -> String {
+        BASE64URL.encode(self.0)
+    }
+
+    /// Reads what [`FamilyId::to_text`] wrote.
+    pub fn from_text(text: &str) -> Option<Self> {
+        BASE64URL.decode(text).ok()?.try_into().ok().map(Self)
+    }
+
+    /// For logs: correlates lines, finds nothing.
+    pub fn tag(self) -> String {
+        BASE64URL.encode(sha256(&self.0).get(..9).unwrap_or_default())
+    }
+}
+
+impl fmt::Debug for FamilyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FamilyId({})", self.tag())
+    }
+}
+
+/// Whether a family's tokens are good. Never leaves the last two.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FamilyState {
+    /// Good.
+    Active,
+    /// Taken back: by request, or because a token was replayed.
+    Revoked,
+    /// Over in peace: signed out.
+    Ended,
+}
+
+/// What started the family.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FamilyKind {
+    /// A browser's sign-in.
+    Session,
+    /// An authorization code.
+    Grant,
+    /// A machine's client_credentials.
+    Client,
+}
+
+/// Whether a token may still be used.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenState {
+    /// Yes.
+    Live,
+    /// A code or refresh token that has been redeemed.
+    Used,
+}
+
+/// A family as it is stored. What is readable here is only for conditions and
+/// clean-up: what decides anything is inside the seals and compared with this.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct FamilyRecord {
+    /// Its key.
+    pub id: FamilyId,
+    /// Whether its tokens are good.
+    pub state: FamilyState,
+    /// What started it.
+    pub kind: FamilyKind,
+    /// The client; empty for a browser session.
+    pub client: String,
+    /// Names the root key that sealed it.
+    pub root: String,
+    /// When it started.
+    pub created_at: UnixTime,
+    /// When it ends if nothing happens. Slides.
+    pub idle_expires_at: UnixTime,
+    /// When it ends, whatever happens. Never moves.
+    pub absolute_expires_at: UnixTime,
+    /// Moves with every rotation.
+    pub generation: u64,
+    /// The grant, sealed.
+    pub grant: Sealed,
+    /// Moves when the claims change.
+    pub claims_version: u64,
+    /// Its tokens.
+    pub tokens: BTreeMap<TokenDigest, TokenEntry>,
+    /// The last used refresh tokens.
+    pub spent: Vec<TokenDigest>,
+    /// When it stops being evidence.
+    pub forget_after: UnixTime,
+}
+
+/// A token as it is stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TokenEntry {
+    /// Clear copy.
+    pub kind: TokenKind,
+    /// Whether it may still be used.
+    pub state: TokenState,
+    /// Clear copy, for clean-up.
+    pub expires_at: UnixTime,
+    /// The family's data key, wrapped under this token.
+    pub data_key: Sealed,
+    /// What it may do, sealed.
+    pub meta: Sealed,
+    /// When it was first accepted, if that matters.
+    pub used_at: Option<UnixTime>,
+    /// When it was redeemed.
+    pub redeemed_at: Option<UnixTime>,
+    /// The pair that it was redeemed for, sealed under this token.
+    pub successor: Option<Sealed>,
+    /// Sealed JWTs, per audience.
+    pub jwts: BTreeMap<String, Sealed>,
+}
+
+/// One change of a family: all of it, if all conditions hold, or nothing.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Transition {
+    /// Whose.
+    pub family: FamilyId,
+    /// What must hold.
+    pub conditions: Vec<Condition>,
+    /// What then happens.
+    pub changes: Vec<Change>,
+}
+
+/// Must hold for a transition to take place.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Condition {
+    /// The family is in this state.
+    State(FamilyState),
+    /// No rotation came in between.
+    Generation(u64),
+    /// This token is there, in this state.
+    Token(TokenDigest, TokenState),
+    /// This token is there.
+    TokenExists(TokenDigest),
+}
+
+/// What a transition does.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Change {
+    /// Ends the family.
+    State(FamilyState),
+    /// Moves the generation.
+    Generation(u64),
+    /// Adds a token.
+    AddToken(TokenDigest, Box<TokenEntry>),
+    /// Forgets a token.
+    RemoveToken(TokenDigest),
+    /// Redeems a code or refresh token for the sealed pair.
+    Redeem {
+        /// Which.
+        token: TokenDigest,
+        /// When.
+        at: UnixTime,
+        /// For what.
+        successor: Option<Sealed>,
+    },
+    /// Drops the pair that a token was redeemed for.
+    DropSuccessor(TokenDigest),
+    /// Notes the first acceptance, unless there was one.
+    FirstUse(TokenDigest, UnixTime),
+    /// Stores a JWT.
+    Jwt {
+        /// For which token.
+        token: TokenDigest,
+        /// For which audience.
+        audience: String,
+        /// The JWT.
+        jwt: Sealed,
+    },
+    /// Moves the idle limit, in the clear and inside the token's seal.
+    Slide {
+        /// Which token holds the sealed copy.
+        token: TokenDigest,
+        /// Until when.
+        until: UnixTime,
+        /// The sealed copy.
+        meta: Sealed,
+    },
+    /// Replaces the list of used refresh tokens. Only under a `Generation` condition.
+    Spent(Vec<TokenDigest>),
+}
+
+impl Transition {
+    /// Takes back the family, if it is still good.
+    pub fn revoke(family: FamilyId) -> Self {
+        Self::finish(family, FamilyState::Revoked)
+    }
+
+    /// Ends the family in peace, if it is still good.
+    pub fn end(family: FamilyId) -> Self {
+        Self::finish(family, FamilyState::Ended)
+    }
+
+    fn finish(family: FamilyId, state: FamilyState) -> Self {
+        Self {
+            family,
+            conditions: vec![Condition::State(FamilyState::Active)],
+            changes: vec![Change::State(state)],
+        }
+    }
+
+    /// Carries the transition out on `record`; `false`, and nothing changed, if a
+    /// condition does not hold. This is the law that every store is tested by.
+    pub fn apply(&self, record: &mut FamilyRecord) -> bool {
+        let holds = self.conditions.iter().all(|condition| match condition {
+            Condition::State(state) => record.state == *state,
+            Condition::Generation(generation) => record.generation == *generation,
+            Condition::Token(digest, state) => record
+                .tokens
+                .get(digest)
+                .is_some_and(|entry| entry.state == *state),
+            Condition::TokenExists(digest) => record.tokens.contains_key(digest),
+        });
+        if holds {
+            for change in &self.changes {
+                change.apply(record);
+            }
+        }
+        holds
+    }
+}
+
+impl Change {
+    fn apply(&self, record: &mut FamilyRecord) {
+        match self {
+            Self::State(state) => record.state = *state,
+            Self::Generation(generation) => record.generation = *generation,
+            Self::AddToken(digest, entry) => {
+                record.tokens.insert(*digest, (**entry).clone());
+            }
+            Self::RemoveToken(digest) => {
+                record.tokens.remove(digest);
+            }
+            Self::Redeem {
+                token,
+                at,
+                successor,
+            } => {
+                if let Some(entry) = record.tokens.get_mut(token) {
+                    entry.state = TokenState::Used;
+                    entry.redeemed_at = Some(*at);
+                    entry.successor.clone_from(successor);
+                }
+            }
+            Self::DropSuccessor(token) => {
+                if let Some(entry) = record.tokens.get_mut(token) {
+                    entry.successor = None;
+                }
+            }
+            Self::FirstUse(token, at) => {
+                if let Some(entry) = record.tokens.get_mut(token) {
+                    entry.used_at.get_or_insert(*at);
+                }
+            }
+            Self::Jwt {
+                token,
+                audience,
+                jwt,
+            } => {
+                if let Some(entry) = record.tokens.get_mut(token) {
+                    entry.jwts.insert(audience.clone(), jwt.clone());
+                }
+            }
+            Self::Slide { token, until, meta } => {
+                record.idle_expires_at = *until;
+                if let Some(entry) = record.tokens.get_mut(token) {
+                    entry.meta = meta.clone();
+                }
+            }
+            Self::Spent(spent) => record.spent.clone_from(spent),
+        }
+    }
+}
+
+/// Under which a subject's families are found: a keyed name, no subject.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum IndexKey {
+    /// All families of a subject.
+    Subject(String),
+    /// All families of a session at an identity provider.
+    IdpSession(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::record;
+
+    #[test]
+    fn a_transition_happens_as_a_whole_or_not_at_all() {
+        let before = record();
+        let digest = *before.tokens.keys().next().unwrap();
+        let good = Transition {
+            family: before.id,
+            conditions: vec![
+                Condition::State(FamilyState::Active),
+                Condition::Generation(0),
+                Condition::Token(digest, TokenState::Live),
+                Condition::TokenExists(digest),
+            ],
+            changes: vec![Change::Generation(1), Change::FirstUse(digest, UnixTime(5))],
+        };
+        let mut after = before.clone();
+        assert!(good.apply(&mut after));
+        assert_eq!(
+            (after.generation, after.tokens[&digest].used_at),
+            (1, Some(UnixTime(5)))
+        );
+
+        let stranger = TokenDigest([0xEE; 32]);
+        for wrong in [
+            Condition::State(FamilyState::Revoked),
+            Condition::Generation(7),
+            Condition::Token(digest, TokenState::Used),
+            Condition::Token(stranger, TokenState::Live),
+            Condition::TokenExists(stranger),
+        ] {
+            let mut transition = good.clone();
+            transition.conditions.push(wrong.clone());
+            let mut after = before.clone();
+            assert!(!transition.apply(&mut after), "{wrong:?}");
+            assert_eq!(after, before, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_first_use_stays_the_first() {
+        let mut record = record();
+        let digest = *record.tokens.keys().next().unwrap();
+        Change::FirstUse(digest, UnixTime(5)).apply(&mut record);
+        Change::FirstUse(digest, UnixTime(9)).apply(&mut record);
+        assert_eq!(record.tokens[&digest].used_at, Some(UnixTime(5)));
+    }
+
+    #[test]
+    fn a_finished_family_stays_as_it_is() {
+        for first in [Transition::revoke, Transition::end] {
+            for second in [Transition::revoke, Transition::end] {
+                let mut record = record();
+                assert!(first(record.id).apply(&mut record));
+                let state = record.state;
+                assert!(!second(record.id).apply(&mut record));
+                assert_eq!(record.state, state);
+            }
+        }
+    }
+}

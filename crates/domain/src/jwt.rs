@@ -1,0 +1,269 @@
+//! The internal JWT (RFC 9068): what services see instead of the ticket.
+//!
+//! KMS signs asynchronously and `jsonwebtoken` does not, so the signing input is
+//! made here and the signature is appended when it has come.
+
+use crate::claims::{UserClaims, client_subject};
+use crate::config::{AudienceConfig, ClaimName, Config};
+use crate::grant::{Grant, TokenMeta};
+use crate::time::UnixTime;
+use crate::token::sha256;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use zeroize::Zeroizing;
+
+/// JWS algorithms that a KMS key can make.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Algorithm {
+    /// RSA PKCS#1 v1.5. What RFC 9068 §2.1 requires everyone to support.
+    RS256,
+    /// RSA PSS.
+    PS256,
+    /// ECDSA on P-256.
+    ES256,
+    /// Ed25519.
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+}
+
+impl Algorithm {
+    /// The `alg`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RS256 => "RS256",
+            Self::PS256 => "PS256",
+            Self::ES256 => "ES256",
+            Self::EdDsa => "EdDSA",
+        }
+    }
+}
+
+/// A signed JWT.
+#[derive(Clone)]
+pub struct Jwt(Zeroizing<String>);
+
+impl Jwt {
+    /// The compact text, for the one header that hands it on.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Takes a text that was a JWT of ours when it was sealed.
+    pub(crate) fn from_sealed(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+}
+
+impl fmt::Debug for Jwt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Jwt([redacted])")
+    }
+}
+
+/// `base64url(header).base64url(claims)`, waiting for its signature.
+pub struct SigningInput(Zeroizing<String>);
+
+impl SigningInput {
+    /// Assembles header and claims.
+    ///
+    /// `typ` tells kinds of JWT apart, so that none passes for another (RFC 8725
+    /// §3.11).
+    pub fn new(
+        typ: &str,
+        kid: &str,
+        algorithm: Algorithm,
+        claims: &impl Serialize,
+    ) -> Option<Self> {
+        #[derive(Serialize)]
+        struct Header<'a> {
+            alg: &'a str,
+            typ: &'a str,
+            kid: &'a str,
+        }
+        let header = serde_json::to_vec(&Header {
+            alg: algorithm.name(),
+            typ,
+            kid,
+        })
+        .ok()?;
+        let claims = Zeroizing::new(serde_json::to_vec(claims).ok()?);
+        let mut text = Zeroizing::new(String::with_capacity(
+            (header.len() + claims.len()) * 4 / 3 + 400,
+        ));
+        BASE64URL.encode_string(&header, &mut text);
+        text.push('.');
+        BASE64URL.encode_string(&*claims, &mut text);
+        Some(Self(text))
+    }
+
+    /// What is to be signed.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+
+    /// Appends the signature.
+    pub fn into_jwt(self, signature: &[u8]) -> Jwt {
+        let mut text = self.0;
+        text.push('.');
+        BASE64URL.encode_string(signature, &mut text);
+        Jwt(text)
+    }
+}
+
+impl fmt::Debug for SigningInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningInput([redacted])")
+    }
+}
+
+/// The claims of the internal JWT (RFC 9068 §2.2).
+#[derive(Serialize)]
+#[expect(missing_debug_implementations, reason = "these are the claims that must not be logged")]
+pub struct AccessClaims<'a> {
+    iss: &'a str,
+    sub: String,
+    aud: &'a str,
+    client_id: &'a str,
+    exp: UnixTime,
+    iat: UnixTime,
+    nbf: UnixTime,
+    jti: &'a str,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    scope: String,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    user: Option<UserPart<'a>>,
+}
+
+#[derive(Serialize)]
+struct UserPart<'a> {
+    auth_time: UnixTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acr: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    amr: &'a [String],
+    sid: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    roles: Option<&'a [String]>,
+}
+
+impl<'a> AccessClaims<'a> {
+    /// What the services of `audience` may know about the holder of a token.
+    pub fn new(
+        config: &'a Config,
+        audience: &'a AudienceConfig,
+        grant: &'a Grant,
+        meta: &'a TokenMeta,
+        jti: &'a str,
+        now: UnixTime,
+    ) -> Self {
+        Self {
+            iss: &config.issuer,
+            sub: subject(grant, meta),
+            aud: &audience.id,
+            client_id: meta.client_id(),
+            exp: expiry(config, grant, meta, now),
+            iat: now,
+            nbf: now,
+            jti,
+            scope: meta.scope.to_string(),
+            user: grant
+                .user
+                .as_ref()
+                .map(|user| UserPart::new(audience, grant, user)),
+        }
+    }
+}
+
+impl<'a> UserPart<'a> {
+    fn new(audience: &AudienceConfig, grant: &'a Grant, user: &'a UserClaims) -> Self {
+        let sees = |claim| audience.claims.contains(&claim);
+        Self {
+            auth_time: user.auth_time,
+            acr: user.acr.as_deref(),
+            amr: &user.amr,
+            sid: &grant.sid,
+            name: user.name.as_deref().filter(|_| sees(ClaimName::Name)),
+            email: user.email.as_deref().filter(|_| sees(ClaimName::Email)),
+            roles: Some(user.roles.as_slice()).filter(|_| sees(ClaimName::Roles)),
+        }
+    }
+}
+
+/// The `sub` of whoever holds the token.
+pub fn subject(grant: &Grant, meta: &TokenMeta) -> String {
+    grant
+        .user
+        .as_ref()
+        .map_or_else(|| client_subject(meta.client_id()), |user| user.sub.clone())
+}
+
+/// A JWT never outlives its token's grant (invariant 4).
+pub fn expiry(config: &Config, grant: &Grant, meta: &TokenMeta, now: UnixTime) -> UnixTime {
+    now.plus(config.jwt.lifetime)
+        .min(meta.expires_at)
+        .min(grant.absolute_expires_at)
+}
+
+/// Names all that decides what an audience's JWT looks like, so that a stored JWT
+/// is not handed out any more when that has changed.
+pub fn fingerprint(config: &Config, audience: &AudienceConfig) -> String {
+    // The structs hold no map with a random order, so the text is stable.
+    let text = serde_json::to_vec(&(&config.issuer, &config.jwt, audience)).unwrap_or_default();
+    BASE64URL.encode(sha256(&text).get(..12).unwrap_or_default())
+}
+
+/// The `kid` of a KMS key: names the key without naming the account, is known
+/// before the first call, and is the same for the replicas of a multi-Region key.
+pub fn kms_key_id(arn: &str) -> String {
+    let id = arn.rsplit('/').next().unwrap_or(arn);
+    BASE64URL.encode(
+        sha256(format!("cloakroom/kid/v1/{id}").as_bytes())
+            .get(..16)
+            .unwrap_or_default(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signing_input_is_two_parts_and_the_jwt_three() {
+        let input = SigningInput::new(
+            "at+jwt",
+            "k1",
+            Algorithm::ES256,
+            &serde_json::json!({"a": 1}),
+        )
+        .unwrap();
+        assert_eq!(
+            std::str::from_utf8(input.as_bytes()).unwrap(),
+            "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCIsImtpZCI6ImsxIn0.eyJhIjoxfQ"
+        );
+        assert!(
+            input
+                .into_jwt(b"sig")
+                .expose()
+                .ends_with(".eyJhIjoxfQ.c2ln")
+        );
+    }
+
+    #[test]
+    fn a_kid_names_the_key_and_not_the_account() {
+        let kid = kms_key_id("arn:aws:kms:eu-west-1:111122223333:key/mrk-1");
+        assert_eq!(
+            kid,
+            kms_key_id("arn:aws:kms:us-east-1:444455556666:key/mrk-1")
+        );
+        assert_ne!(
+            kid,
+            kms_key_id("arn:aws:kms:eu-west-1:111122223333:key/mrk-2")
+        );
+    }
+}

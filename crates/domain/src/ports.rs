@@ -1,0 +1,358 @@
+//! What the rules need of the world, each in one verb.
+//!
+//! A function is given only the verbs that its IAM role can carry out, so a rule
+//! that needs more does not compile. The laws written here are tested for every
+//! adapter by the contract suite in `tests/`.
+
+use crate::claims::UserClaims;
+use crate::family::{FamilyId, FamilyRecord, IndexKey, Transition};
+use crate::jwt::Algorithm;
+use crate::time::UnixTime;
+use std::future::Future;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// The wall clock.
+pub trait Clock: Send + Sync {
+    /// The current time.
+    fn now(&self) -> UnixTime;
+}
+
+/// A cryptographically secure source of random bytes.
+pub trait Entropy: Send + Sync {
+    /// Fills `bytes` with randomness.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system has none to give; the caller must then refuse.
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError>;
+}
+
+/// The system's random generator failed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("no entropy")]
+pub struct EntropyError;
+
+/// The store could not answer. Says nothing about what it holds.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It asked us to slow down.
+    #[error("the store throttled the request")]
+    Throttled(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// Unreachable, too slow, or refusing.
+    #[error("the store is unavailable")]
+    Unavailable(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// It holds an item that this release cannot read.
+    #[error("an item in the store is malformed: {0}")]
+    Malformed(&'static str),
+}
+
+/// Finds a family. IAM: `dynamodb:GetItem`.
+pub trait FindFamily: Send + Sync {
+    /// Reads a family by one strongly consistent read.
+    ///
+    /// `None` if there is none with this id. Expired and revoked families are
+    /// returned as they are: judging them is the rules' business, since DynamoDB
+    /// deletes expired items days late.
+    ///
+    /// # Errors
+    ///
+    /// Only if the store could not answer.
+    fn find_family(
+        &self,
+        id: &FamilyId,
+    ) -> impl Future<Output = Result<Option<FamilyRecord>, StoreError>> + Send;
+}
+
+/// Changes a family. IAM: `dynamodb:UpdateItem`.
+pub trait UpdateFamily: Send + Sync {
+    /// Applies all changes of `transition` at once, if all its conditions hold at
+    /// that moment; else changes nothing and returns the record as it was then.
+    ///
+    /// # Errors
+    ///
+    /// [`UpdateError::Refused`] if a condition did not hold, with the family as it
+    /// then was (`None`: it does not exist; an update never creates one).
+    fn update_family(
+        &self,
+        transition: &Transition,
+    ) -> impl Future<Output = Result<(), UpdateError>> + Send;
+}
+
+/// Why a transition did not take place.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// A condition did not hold.
+    #[error("the family has changed")]
+    Refused(Option<Box<FamilyRecord>>),
+    /// The store could not answer; the change may or may not have happened.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Starts a family. IAM: `dynamodb:PutItem`, `dynamodb:ConditionCheckItem`.
+pub trait CreateFamily: Send + Sync {
+    /// Writes the family and its index entries in one transaction.
+    ///
+    /// # Errors
+    ///
+    /// [`CreateError::Ended`] if a tombstone of one of the index keys forbids
+    /// anything authenticated at `authenticated_at`: the subject was signed out
+    /// everywhere while this login was in flight.
+    fn create_family(
+        &self,
+        family: &FamilyRecord,
+        index: &[IndexKey],
+        authenticated_at: UnixTime,
+    ) -> impl Future<Output = Result<(), CreateError>> + Send;
+}
+
+/// Why a family was not created.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// The subject (or its session at the identity provider) was ended meanwhile.
+    #[error("the subject was signed out everywhere")]
+    Ended,
+    /// The store could not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Uses something once. IAM: `dynamodb:PutItem` on `used#*` and `jti#*`.
+pub trait UseOnce: Send + Sync {
+    /// Returns `true` to exactly one caller per `name`, however many ask at once,
+    /// until `forget_after`.
+    ///
+    /// # Errors
+    ///
+    /// Only if the store could not answer; nobody may then go on.
+    fn use_once(
+        &self,
+        name: &OnceName,
+        forget_after: UnixTime,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+}
+
+/// The name of something that may be used once: a namespace and a digest.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OnceName {
+    /// `used` or `jti`.
+    pub namespace: &'static str,
+    /// Digest of the thing.
+    pub digest: String,
+}
+
+/// Reads the epoch. IAM: `dynamodb:GetItem` on `epoch`.
+pub trait ReadEpoch: Send + Sync {
+    /// The moment before which everything issued is dead; 0 if none was ever set.
+    ///
+    /// # Errors
+    ///
+    /// Only if the store could not answer.
+    fn epoch(&self) -> impl Future<Output = Result<UnixTime, StoreError>> + Send;
+}
+
+/// Finds the families of a subject. IAM: `dynamodb:Query`.
+pub trait SubjectIndex: Send + Sync {
+    /// All families written under `key`, by a strongly consistent query.
+    ///
+    /// # Errors
+    ///
+    /// Only if the store could not answer in full.
+    fn families_of(
+        &self,
+        key: &IndexKey,
+    ) -> impl Future<Output = Result<Vec<FamilyId>, StoreError>> + Send;
+
+    /// Forbids families under `key` that authenticated before `not_before`.
+    /// A later moment wins over an earlier one, whatever the order of the calls.
+    ///
+    /// # Errors
+    ///
+    /// Only if the store could not answer.
+    fn end_subject(
+        &self,
+        key: &IndexKey,
+        not_before: UnixTime,
+        forget_after: UnixTime,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+}
+
+/// Signs a JWS signing input. IAM: `kms:Sign`.
+pub trait Signer: Send + Sync {
+    /// The `kid` of the key that signs, fixed before signing.
+    fn key_id(&self) -> &str;
+
+    /// The algorithm of that key.
+    fn algorithm(&self) -> Algorithm;
+
+    /// Signs `input`; the result is in JOSE form (ECDSA: r‖s).
+    ///
+    /// # Errors
+    ///
+    /// When no signature by exactly this key could be had.
+    fn sign(&self, input: &[u8]) -> impl Future<Output = Result<Vec<u8>, SignError>> + Send;
+}
+
+/// No signature could be had.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SignError {
+    /// It asked us to slow down.
+    #[error("the signer throttled the request")]
+    Throttled(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// Unreachable, too slow, or refusing.
+    #[error("the signer is unavailable")]
+    Unavailable(#[source] Arc<dyn std::error::Error + Send + Sync>),
+    /// It answered with something that is not a signature by our key.
+    #[error("the signer's answer is not acceptable: {0}")]
+    Unacceptable(&'static str),
+}
+
+/// Reads public keys. IAM: `kms:GetPublicKey`.
+pub trait PublicKeys: Send + Sync {
+    /// The public JWKs to publish, first the one that signs.
+    ///
+    /// # Errors
+    ///
+    /// When one of them could not be had: half a key set would make services
+    /// refuse good tokens.
+    fn public_keys(
+        &self,
+    ) -> impl Future<Output = Result<Vec<crate::jwk::PublicJwk>, SignError>> + Send;
+}
+
+/// Fetches the root keys. IAM: `kms:GenerateMac`.
+pub trait Roots: Send + Sync {
+    /// The root keys, the current one first. Cached by the adapter once it worked.
+    ///
+    /// # Errors
+    ///
+    /// When they could not be had; the next call tries again.
+    fn roots(&self) -> impl Future<Output = Result<Arc<crate::seal::RootKeys>, SignError>> + Send;
+}
+
+/// What is asked of an identity provider at the start of a login.
+#[derive(Debug)]
+pub struct AuthorizationRequest<'a> {
+    /// Our callback.
+    pub redirect_uri: &'a str,
+    /// Opaque to the provider, bound to the browser.
+    pub state: &'a str,
+    /// Comes back inside the ID token.
+    pub nonce: &'a str,
+    /// S256 of the PKCE verifier.
+    pub code_challenge: &'a str,
+    /// Whether a fresh sign-in is demanded (`prompt=login`).
+    pub prompt_login: bool,
+    /// The oldest acceptable authentication, in seconds.
+    pub max_age: Option<u64>,
+    /// The authentication context asked for.
+    pub acr_values: Option<&'a str>,
+}
+
+/// What came back on the callback, with what was remembered for it.
+pub struct CallbackCode<'a> {
+    /// The authorization code.
+    pub code: &'a str,
+    /// RFC 9207 issuer parameter, if it came.
+    pub iss: Option<&'a str>,
+    /// As in the request.
+    pub redirect_uri: &'a str,
+    /// The PKCE verifier of the request.
+    pub code_verifier: &'a str,
+    /// The nonce of the request.
+    pub nonce: &'a str,
+    /// As in the request; then `auth_time` is demanded and judged.
+    pub max_age: Option<u64>,
+    /// As in the request; then `acr` must be one of them.
+    pub acr_values: Option<&'a str>,
+    /// The current time.
+    pub now: UnixTime,
+}
+
+impl std::fmt::Debug for CallbackCode<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CallbackCode([redacted])")
+    }
+}
+
+/// A user whom an identity provider vouches for.
+pub struct Authenticated {
+    /// Whom, mapped into our claims.
+    pub claims: UserClaims,
+    /// For `id_token_hint` at logout.
+    pub id_token: Zeroizing<String>,
+    /// For refreshing claims and for revocation at logout.
+    pub refresh_token: Option<Zeroizing<String>>,
+}
+
+impl std::fmt::Debug for Authenticated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Authenticated([redacted])")
+    }
+}
+
+/// The company's identity providers.
+pub trait IdentityProviders: Send + Sync {
+    /// The URL that starts a login at provider `idp`.
+    ///
+    /// # Errors
+    ///
+    /// [`IdpError`] when the provider is not configured or cannot be reached.
+    fn authorization_url(
+        &self,
+        idp: &str,
+        request: &AuthorizationRequest<'_>,
+    ) -> impl Future<Output = Result<String, IdpError>> + Send;
+
+    /// Redeems a code and verifies the ID token. Every check of OpenID Connect
+    /// Core §3.1.3.7 has passed when this returns `Ok`.
+    ///
+    /// # Errors
+    ///
+    /// [`IdpError::Refused`] when anything at all is wrong with the answer.
+    fn redeem(
+        &self,
+        idp: &str,
+        callback: &CallbackCode<'_>,
+    ) -> impl Future<Output = Result<Authenticated, IdpError>> + Send;
+
+    /// Judges the RFC 9207 `iss` of an answer that is an error, so that a mix-up
+    /// attacker's error is not believed.
+    ///
+    /// # Errors
+    ///
+    /// [`IdpError::Refused`] when it is another's.
+    fn check_issuer(
+        &self,
+        idp: &str,
+        iss: Option<&str>,
+    ) -> impl Future<Output = Result<(), IdpError>> + Send;
+
+    /// The URL to which a browser goes to sign out at the provider, if it has one.
+    ///
+    /// # Errors
+    ///
+    /// [`IdpError`] when the provider cannot be reached.
+    fn logout_url(
+        &self,
+        idp: &str,
+        id_token_hint: &str,
+        post_logout_redirect_uri: &str,
+    ) -> impl Future<Output = Result<Option<String>, IdpError>> + Send;
+}
+
+/// A login at an identity provider did not work.
+#[derive(Debug, thiserror::Error)]
+pub enum IdpError {
+    /// No such provider.
+    #[error("unknown identity provider")]
+    Unknown,
+    /// The provider could not be reached, or does not work.
+    #[error("the identity provider is unavailable: {0}")]
+    Unavailable(&'static str),
+    /// The provider said no, or its answer failed a check. The text is our own
+    /// literal, for the log.
+    #[error("the identity provider's answer was refused: {0}")]
+    Refused(&'static str),
+}

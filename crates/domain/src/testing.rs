@@ -1,0 +1,112 @@
+//! Fixtures of the tests in this crate.
+
+use crate::claims::UserClaims;
+use crate::config::Config;
+use crate::family::{FamilyKind, FamilyRecord};
+use crate::grant::{Grant, TokenMeta, new_family};
+use crate::ports::{Entropy, EntropyError};
+use crate::scope::ScopeSet;
+use crate::seal::{RootKey, RootKeys};
+use crate::time::UnixTime;
+use crate::token::{OpaqueToken, TokenKind};
+use std::sync::atomic::{AtomicU8, Ordering};
+use zeroize::Zeroizing;
+
+/// 0, 1, 2, …: never the same bytes twice within a test, the same in every run.
+#[derive(Debug, Default)]
+pub(crate) struct SequenceEntropy(AtomicU8);
+
+impl SequenceEntropy {
+    pub(crate) fn starting_at(first: u8) -> Self {
+        Self(AtomicU8::new(first))
+    }
+}
+
+impl Entropy for SequenceEntropy {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        bytes.fill_with(|| self.0.fetch_add(1, Ordering::Relaxed));
+        Ok(())
+    }
+}
+
+pub(crate) fn root(n: u8) -> RootKey {
+    RootKey::new(Zeroizing::new([n; 32]))
+}
+
+pub(crate) fn roots() -> RootKeys {
+    RootKeys::new(root(1), vec![])
+}
+
+pub(crate) fn grant_of(user: &str) -> Grant {
+    Grant {
+        kind: FamilyKind::Grant,
+        client: Some("app".into()),
+        user: Some(UserClaims {
+            sub: format!("demo|{user}"),
+            idp: "demo".into(),
+            iss: "https://idp.example".into(),
+            name: Some(user.into()),
+            email: Some(format!("{user}@example.com")),
+            roles: vec!["admin".into(), "user".into()],
+            auth_time: UnixTime(1_000),
+            acr: Some("gold".into()),
+            amr: vec!["pwd".into()],
+            idp_sid: None,
+        }),
+        sid: "sid-1".into(),
+        created_at: UnixTime(1_000),
+        absolute_expires_at: UnixTime(100_000),
+        upstream_id_token: None,
+        upstream_refresh_token: None,
+    }
+}
+
+pub(crate) fn meta() -> TokenMeta {
+    TokenMeta {
+        kind: TokenKind::Access,
+        client: Some("app".into()),
+        scope: ScopeSet::parse("orders:read").unwrap(),
+        audiences: vec!["orders".into()],
+        issued_at: UnixTime(1_000),
+        expires_at: UnixTime(1_600),
+        idle_expires_at: None,
+        notes_first_use: false,
+        code: None,
+    }
+}
+
+pub(crate) fn family_of(user: &str) -> (FamilyRecord, OpaqueToken) {
+    // Another user is another stream of randomness, as it would be in life.
+    let entropy = SequenceEntropy::starting_at(user.bytes().fold(0, u8::wrapping_add));
+    new_family(&grant_of(user), &meta(), &root(1), &entropy).unwrap()
+}
+
+pub(crate) fn record() -> FamilyRecord {
+    family_of("alice").0
+}
+
+pub(crate) fn config() -> Config {
+    Config::parse(
+        r#"
+        config_version = 1
+        issuer = "https://app.example.com"
+
+        [[clients]]
+        id = "app"
+        kind = "public"
+        grants = ["authorization_code", "refresh_token"]
+        redirect_uris = ["https://app.example.com/cb"]
+        scopes = ["orders:read", "orders:write", "offline_access"]
+
+        [[audiences]]
+        id = "orders"
+        claims = ["name", "email", "roles"]
+
+        [[routes]]
+        method = "GET"
+        path = "/api/orders"
+        audience = "orders"
+        "#,
+    )
+    .unwrap()
+}
