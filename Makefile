@@ -1,0 +1,81 @@
+# GNU make and a POSIX shell. `make run` needs Rust alone; the rest also Node 20
+# and Python 3.11, and installs what it needs into .venv, node_modules and target.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+FUNCTIONS := authorizer jwks login token
+
+VENV := .venv
+VENV_READY := $(VENV)/.ready
+LAMBDA_READY := $(VENV)/.cargo-lambda-1.9.2
+# Only where there is a package.json.
+NODE_READY := $(if $(wildcard package.json),node_modules/.ready)
+
+# The version is in the path, so that another one is another target.
+DENY_VERSION := 0.20.2
+DENY_ROOT := target/tools/cargo-deny-$(DENY_VERSION)
+DENY := $(DENY_ROOT)/bin/cargo-deny
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
+		awk -F '|' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+.PHONY: run
+run: ## the whole system on http://localhost:3000 (options: cargo dev --help)
+	cargo dev
+
+.PHONY: test
+test: $(VENV_READY) $(NODE_READY) ## every test that needs no AWS account
+	cargo test --workspace
+	node infra/edge/run-vectors.mjs
+
+.PHONY: lint
+lint: $(DENY) ## formatting, clippy, dependency direction, licences and bans
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	@# Without its adapters a function's lib must still build, or it names one.
+	for name in $(FUNCTIONS); do \
+		cargo check --quiet --locked --lib --no-default-features --package cloakroom-$$name || exit 1; \
+	done
+	@# Advisories come from a git repository, not a registry: the public CI asks.
+	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
+
+.PHONY: bench
+bench: ## cold start, latency, CPU, memory and size of the authorizer
+	cargo build --release --package cloakroom-authorizer
+	cargo run --package cloakroom-tests --bin bench -- target/release/authorizer $(BENCH_ARGS)
+
+# One function at a time: together they would share each other's cargo features,
+# and the authorizer would link what only the others may use.
+.PHONY: package
+package: $(LAMBDA_READY) ## release bootstraps for x86_64 and arm64
+	for name in $(FUNCTIONS); do \
+		PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cargo lambda build --release --locked \
+			--package cloakroom-$$name --x86-64 --lambda-dir target/lambda || exit 1; \
+	done
+	for name in $(FUNCTIONS); do \
+		PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cargo lambda build --release --locked \
+			--package cloakroom-$$name --arm64 --lambda-dir target/lambda-arm64 || exit 1; \
+	done
+
+$(VENV_READY): tests/requirements.txt
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	touch $@
+
+# It brings zig, which links for both architectures and an old enough glibc.
+$(LAMBDA_READY): $(VENV_READY)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check cargo-lambda==1.9.2
+	touch $@
+
+node_modules/.ready: package.json $(wildcard package-lock.json)
+	npm ci --no-audit --no-fund
+	touch $@
+
+# No registry has a current binary of it; unoptimized it builds in two minutes
+# instead of many, and answers in seconds.
+$(DENY):
+	cargo install --quiet --locked --debug --no-default-features \
+		--root $(DENY_ROOT) --version $(DENY_VERSION) cargo-deny
