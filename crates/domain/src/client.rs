@@ -1,8 +1,9 @@
 //! Clients of the token service and the secrets by which they are known.
 
+use crate::config::{ClientConfig, ClientKind, Config};
 use crate::ports::{Entropy, EntropyError};
 use crate::token::sha256;
-use argon2::password_hash::PasswordHash;
+use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordVerifier};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -75,6 +76,61 @@ impl From<SecretHash> for String {
 impl fmt::Debug for SecretHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretHash([redacted])")
+    }
+}
+
+/// How a client said who it is (RFC 6749 §2.3).
+pub enum ClientCredentials<'a> {
+    /// `client_id` alone: a public client.
+    Public {
+        /// Who.
+        id: &'a str,
+    },
+    /// With a secret, in the header or in the body.
+    Secret {
+        /// Who.
+        id: &'a str,
+        /// The proof.
+        secret: &'a str,
+    },
+}
+
+impl fmt::Debug for ClientCredentials<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientCredentials([redacted])")
+    }
+}
+
+/// The client, if it is who it says. A confidential client without its secret and
+/// a public client with one are both refused (D54).
+///
+/// Work for an unknown client equals work for a wrong secret, so that the answer's
+/// time does not tell which it was (D46).
+pub fn authenticate<'a>(
+    config: &'a Config,
+    credentials: &ClientCredentials<'_>,
+) -> Option<&'a ClientConfig> {
+    match *credentials {
+        ClientCredentials::Public { id } => config
+            .client(id)
+            .filter(|client| client.kind == ClientKind::Public),
+        ClientCredentials::Secret { id, secret } => {
+            let client = config
+                .client(id)
+                .filter(|client| client.kind == ClientKind::Confidential);
+            let hashes = client.map_or(&[][..], |client| &client.secrets);
+            let known = hashes.iter().filter(|hash| hash.matches(secret)).count() > 0;
+            if hashes.is_empty() {
+                // The costliest kind that any client here has.
+                let costly = config.clients.iter().flat_map(|client| &client.secrets);
+                let costly = costly
+                    .clone()
+                    .find(|hash| matches!(hash, SecretHash::Argon2id(_)))
+                    .or_else(|| costly.clone().next());
+                costly.map(|hash| std::hint::black_box(hash.matches(secret)));
+            }
+            client.filter(|_| known)
+        }
     }
 }
 

@@ -27,6 +27,9 @@ pub struct Config {
     /// Origins besides the issuer's from which browsers may call with the cookie.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_origins: Vec<String>,
+    /// How the authorizer answers, and whom.
+    #[serde(default)]
+    pub authorizer: AuthorizerConfig,
     /// The internal JWT.
     #[serde(default)]
     pub jwt: JwtConfig,
@@ -62,6 +65,28 @@ pub enum Edge {
     None,
     /// A CloudFront function turns the cookie into `Authorization: Session …`.
     Cloudfront,
+}
+
+/// How the authorizer answers, and whom.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AuthorizerConfig {
+    /// Whether HTTP APIs (payload 2.0) have `enableSimpleResponses`; the event does
+    /// not say.
+    pub simple_responses: bool,
+    /// `<api id>/<stage>` of each API that may ask; empty: whoever the function's
+    /// own permissions let in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub apis: Vec<String>,
+}
+
+impl Default for AuthorizerConfig {
+    fn default() -> Self {
+        Self {
+            simple_responses: true,
+            apis: Vec::new(),
+        }
+    }
 }
 
 /// The internal JWT.

@@ -1,7 +1,10 @@
 //! What is inside the seals, and how a family is made and opened.
 
-use crate::claims::UserClaims;
-use crate::family::{FamilyId, FamilyKind, FamilyRecord, FamilyState, TokenEntry, TokenState};
+use crate::claims::{UserClaims, client_subject};
+use crate::config::Config;
+use crate::family::{
+    FamilyId, FamilyKind, FamilyRecord, FamilyState, IndexKey, TokenEntry, TokenState,
+};
 use crate::ports::{Entropy, EntropyError};
 use crate::scope::ScopeSet;
 use crate::seal::{OpenError, Purpose, RootKey, RootKeys, Sealed, SealingKey};
@@ -268,6 +271,28 @@ pub fn subject_tag(root: &RootKey, subject: &str) -> String {
     root.name("tag", &[subject]).chars().take(16).collect()
 }
 
+/// Under which names the families of a grant's subject are found: the subject's,
+/// and that of its session at the identity provider.
+pub fn subject_keys(roots: &RootKeys, config: &Config, grant: &Grant) -> Vec<IndexKey> {
+    let root = roots.current();
+    let client = grant.client.as_deref().unwrap_or(BROWSER);
+    match &grant.user {
+        None => vec![subject_key(root, &config.issuer, &client_subject(client))],
+        Some(user) => std::iter::once(subject_key(root, &user.iss, &user.sub))
+            .chain(
+                user.idp_sid
+                    .as_ref()
+                    .map(|sid| IndexKey::IdpSession(root.name("ids", &[&user.iss, sid]))),
+            )
+            .collect(),
+    }
+}
+
+/// Under which name the families of a subject are found, sealed under `root`.
+pub fn subject_key(root: &RootKey, issuer: &str, subject: &str) -> IndexKey {
+    IndexKey::Subject(root.name("sub", &[issuer, subject]))
+}
+
 fn open_grant(record: &FamilyRecord, data_key: &SealingKey) -> Result<Grant, TokenFault> {
     let purpose = Purpose::Grant {
         claims_version: record.claims_version,
@@ -350,33 +375,49 @@ impl<E: Entropy> Sealer<'_, E> {
             self.entropy,
         )
     }
+}
 
-    /// Seals a pair under the token that it was given for, so that only who
-    /// presents that token again gets the same pair again.
-    ///
-    /// # Errors
-    ///
-    /// When there is no entropy.
-    pub fn successor(&self, of: &OpaqueToken, pair: &TokenPair) -> Result<Sealed, EntropyError> {
-        let sealed = SealedPair {
-            access: pair.access.expose().to_owned(),
-            refresh: pair.refresh.as_ref().map(|token| token.expose().to_owned()),
-        };
-        let plain = Zeroizing::new(serde_json::to_vec(&sealed).map_err(|_| EntropyError)?);
-        let SealedPair {
-            mut access,
-            mut refresh,
-        } = sealed;
-        access.zeroize();
-        refresh.zeroize();
-        self.root.token_key(of, Purpose::Successor).seal(
-            &plain,
-            self.family,
-            Some(of.digest()),
-            Purpose::Successor,
-            self.entropy,
-        )
-    }
+/// Seals a pair under the token that it was given for, so that only who presents
+/// that token again gets the same pair again.
+///
+/// # Errors
+///
+/// When there is no entropy.
+pub fn seal_successor(
+    root: &RootKey,
+    of: &OpaqueToken,
+    pair: &TokenPair,
+    entropy: &impl Entropy,
+) -> Result<Sealed, EntropyError> {
+    let mut sealed = SealedPair {
+        access: pair.access.expose().to_owned(),
+        refresh: pair.refresh.as_ref().map(|token| token.expose().to_owned()),
+    };
+    let plain = Zeroizing::new(serde_json::to_vec(&sealed).map_err(|_| EntropyError)?);
+    sealed.access.zeroize();
+    sealed.refresh.zeroize();
+    root.token_key(of, Purpose::Successor).seal(
+        &plain,
+        of.family(),
+        Some(of.digest()),
+        Purpose::Successor,
+        entropy,
+    )
+}
+
+/// Opens what another token of the same family may do.
+///
+/// # Errors
+///
+/// See [`TokenFault`].
+pub fn open_meta(
+    record: &FamilyRecord,
+    token: &OpaqueToken,
+    data_key: &SealingKey,
+) -> Result<TokenMeta, TokenFault> {
+    let digest = token.digest();
+    let entry = find_entry(record, digest).ok_or(TokenFault::Unknown)?;
+    read(&data_key.open(&entry.meta, record.id, Some(digest), Purpose::TokenMeta)?)
 }
 
 /// Opens the pair that `token` was redeemed for.
@@ -626,23 +667,13 @@ mod tests {
     fn a_successor_opens_for_its_predecessor_alone() {
         let entropy = SequenceEntropy::default();
         let (record, old) = family_of("alice");
-        let sealer = Sealer {
-            root: &root(1),
-            family: record.id,
-            data_key: SealingKey::generate(&entropy).unwrap(),
-            entropy: &entropy,
-        };
-        let (access, _) = sealer.token(&meta()).unwrap();
+        let access = OpaqueToken::generate(TokenKind::Access, record.id, &entropy).unwrap();
         let text = access.expose().to_owned();
-        let sealed = sealer
-            .successor(
-                &old,
-                &TokenPair {
-                    access,
-                    refresh: None,
-                },
-            )
-            .unwrap();
+        let pair = TokenPair {
+            access,
+            refresh: None,
+        };
+        let sealed = seal_successor(&root(1), &old, &pair, &entropy).unwrap();
         assert_eq!(
             open_successor(&record, &old, &sealed, &roots())
                 .unwrap()

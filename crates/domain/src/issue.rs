@@ -1,1 +1,798 @@
-//! To come.
+//! The token service: codes, credentials and refresh tokens go in, opaque tokens
+//! come out (RFC 6749), and revocation (RFC 7009).
+//!
+//! The refresh rotation is architecture §3: whoever presents a refresh token
+//! again after a lost response gets the same pair; whoever presents one that is
+//! really over ends the family.
+
+use crate::client::{self, ClientCredentials};
+use crate::config::{ClientConfig, Config, GrantKind};
+use crate::family::{
+    Change, Condition, FamilyKind, FamilyRecord, FamilyState, MAX_SPENT, MAX_TOKENS, TokenEntry,
+    TokenState, Transition,
+};
+use crate::grant::{
+    self, Grant, Opened, Sealer, TokenFault, TokenMeta, TokenPair, new_family, subject_keys,
+};
+use crate::ports::{
+    Clock, CreateError, CreateFamily, Entropy, EntropyError, FindFamily, ReadEpoch, Roots,
+    SignError, StoreError, UpdateError, UpdateFamily, World,
+};
+use crate::scope::ScopeSet;
+use crate::seal::RootKeys;
+use crate::time::UnixTime;
+use crate::token::{OpaqueToken, TokenDigest, TokenKind, sha256};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use std::sync::Arc;
+use subtle::ConstantTimeEq;
+
+/// Scopes that ask for something about a user, which a machine has none of (D57).
+const USER_SCOPES: [&str; 6] = [
+    "openid",
+    "profile",
+    "email",
+    "address",
+    "phone",
+    OFFLINE_ACCESS,
+];
+
+/// The scope that gives a refresh token (OpenID Connect Core §11).
+pub const OFFLINE_ACCESS: &str = "offline_access";
+
+/// How long after a rotation the same pair is given again, even if it is in use.
+const HEALING_SECONDS: u64 = 10;
+
+/// How often a decision is taken again when the family changed meanwhile.
+const MAX_ATTEMPTS: usize = 4;
+
+/// Tokens as the token endpoint hands them out (RFC 6749 §5.1).
+#[derive(Debug)]
+pub struct Issued {
+    /// The tokens.
+    pub pair: TokenPair,
+    /// Seconds that the access token lives.
+    pub expires_in: u64,
+    /// What was granted.
+    pub scope: ScopeSet,
+    /// The subject's tag, for logs.
+    pub subject_tag: String,
+    /// The family's tag, for logs.
+    pub family_tag: String,
+    /// Whether it is a pair that was given before.
+    pub healed: bool,
+}
+
+/// Why no token was issued (RFC 6749 §5.2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum IssueError {
+    /// The client did not prove who it is.
+    #[error("client authentication failed")]
+    InvalidClient,
+    /// The client may not use this grant type.
+    #[error("the client may not use this grant type")]
+    UnauthorizedClient,
+    /// The code or refresh token is no good.
+    #[error("the grant is invalid: {0:?}")]
+    InvalidGrant(GrantFault),
+    /// More was asked for than may be given.
+    #[error("the scope is invalid or exceeds what may be granted")]
+    InvalidScope,
+    /// We cannot tell: never said to be the client's fault.
+    #[error("temporarily unavailable: {0}")]
+    Unavailable(&'static str),
+}
+
+/// What is wrong with a code or refresh token; for logs and metrics alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum GrantFault {
+    /// Not one of ours, or not in its family (any more).
+    Unknown,
+    /// Revoked or ended.
+    Revoked,
+    /// Past a limit.
+    Expired,
+    /// Issued to another client.
+    OtherClient,
+    /// Redirect URI or PKCE verifier differ. Burns nothing.
+    Binding,
+    /// A code was presented twice: its family is revoked.
+    CodeReplayed,
+    /// A refresh token was reused: its family is revoked.
+    Reused,
+    /// A seal is broken: the item was tampered with.
+    Broken,
+}
+
+impl GrantFault {
+    /// For logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::OtherClient => "other_client",
+            Self::Binding => "binding",
+            Self::CodeReplayed => "code_replayed",
+            Self::Reused => "reused",
+            Self::Broken => "broken_seal",
+        }
+    }
+}
+
+/// What a client asks of the token endpoint, once it has proved who it is.
+#[derive(Debug)]
+pub enum TokenRequest<'a> {
+    /// RFC 6749 §4.4.
+    ClientCredentials {
+        /// What it asks for; all it may have, if absent.
+        scope: Option<&'a str>,
+    },
+    /// RFC 6749 §4.1.3, RFC 7636 §4.5.
+    AuthorizationCode {
+        /// The code.
+        code: &'a str,
+        /// As in the authorization request.
+        redirect_uri: &'a str,
+        /// Proves that whoever redeems is who asked.
+        code_verifier: &'a str,
+    },
+    /// RFC 6749 §6.
+    RefreshToken {
+        /// The refresh token.
+        token: &'a str,
+        /// Less than was granted, if present.
+        scope: Option<&'a str>,
+    },
+}
+
+impl TokenRequest<'_> {
+    fn grant_kind(&self) -> GrantKind {
+        match self {
+            Self::ClientCredentials { .. } => GrantKind::ClientCredentials,
+            Self::AuthorizationCode { .. } => GrantKind::AuthorizationCode,
+            Self::RefreshToken { .. } => GrantKind::RefreshToken,
+        }
+    }
+}
+
+/// Issues, refreshes and revokes tokens.
+#[derive(Debug)]
+pub struct TokenService<S, R> {
+    config: Arc<Config>,
+    not_before: UnixTime,
+    store: S,
+    roots: R,
+    world: World,
+}
+
+impl<S, R> TokenService<S, R>
+where
+    S: FindFamily + UpdateFamily + CreateFamily + ReadEpoch,
+    R: Roots,
+{
+    /// Puts together what the token service needs.
+    pub fn new(
+        config: Arc<Config>,
+        not_before: UnixTime,
+        store: S,
+        roots: R,
+        world: World,
+    ) -> Self {
+        Self {
+            config,
+            not_before,
+            store,
+            roots,
+            world,
+        }
+    }
+
+    /// Answers a token request.
+    ///
+    /// # Errors
+    ///
+    /// See [`IssueError`].
+    pub async fn issue(
+        &self,
+        credentials: &ClientCredentials<'_>,
+        request: &TokenRequest<'_>,
+    ) -> Result<Issued, IssueError> {
+        let client = self.authenticate(credentials)?;
+        if !client.grants.contains(&request.grant_kind()) {
+            return Err(IssueError::UnauthorizedClient);
+        }
+        match *request {
+            TokenRequest::ClientCredentials { scope } => {
+                self.client_credentials(client, scope).await
+            }
+            TokenRequest::AuthorizationCode {
+                code,
+                redirect_uri,
+                code_verifier,
+            } => {
+                let code = parse(code, TokenKind::Code)?;
+                self.redeem(client, &code, redirect_uri, code_verifier)
+                    .await
+            }
+            TokenRequest::RefreshToken { token, scope } => {
+                let token = parse(token, TokenKind::Refresh)?;
+                let scope = scope.map(ScopeSet::parse).transpose();
+                let scope = scope.map_err(|_| IssueError::InvalidScope)?;
+                self.refresh(client, &token, scope.as_ref()).await
+            }
+        }
+    }
+
+    /// Revokes the family of an access or refresh token (RFC 7009 §2.1).
+    /// `Ok(true)` if there was something to revoke. A token that is unknown, or
+    /// another client's, is nothing to tell the caller about (§2.2).
+    ///
+    /// # Errors
+    ///
+    /// [`IssueError::InvalidClient`], or [`IssueError::Unavailable`] when the
+    /// family may still be alive.
+    pub async fn revoke(
+        &self,
+        credentials: &ClientCredentials<'_>,
+        text: &str,
+    ) -> Result<bool, IssueError> {
+        let client = self.authenticate(credentials)?;
+        let Ok(token) = OpaqueToken::parse(text) else {
+            return Ok(false);
+        };
+        if !matches!(token.kind(), TokenKind::Access | TokenKind::Refresh) {
+            return Ok(false);
+        }
+        let Some(record) = self.find(&token).await? else {
+            return Ok(false);
+        };
+        let roots = self.roots().await?;
+        let owner = match grant::open_whatever_its_state(&record, &token, &roots) {
+            Ok(opened) => opened.meta.client,
+            Err(TokenFault::Unreadable) => return Err(TokenFault::Unreadable.into()),
+            // A used refresh token of an older generation has no entry any more,
+            // but whoever holds it was its client.
+            Err(_) if record.spent.contains(&token.digest()) => Some(record.client.clone()),
+            Err(_) => return Ok(false),
+        };
+        if owner.as_deref() != Some(client.id.as_str()) {
+            return Ok(false);
+        }
+        self.end_family(&record).await?;
+        Ok(true)
+    }
+
+    fn authenticate(
+        &self,
+        credentials: &ClientCredentials<'_>,
+    ) -> Result<&ClientConfig, IssueError> {
+        client::authenticate(&self.config, credentials).ok_or(IssueError::InvalidClient)
+    }
+
+    async fn client_credentials(
+        &self,
+        client: &ClientConfig,
+        scope: Option<&str>,
+    ) -> Result<Issued, IssueError> {
+        let allowed: ScopeSet = client
+            .scopes
+            .0
+            .iter()
+            .filter(|scope| !USER_SCOPES.contains(&scope.as_str()))
+            .cloned()
+            .collect();
+        let scope = match scope {
+            None => allowed,
+            Some(text) => ScopeSet::parse(text)
+                .ok()
+                .filter(|asked| asked.is_subset(&allowed))
+                .ok_or(IssueError::InvalidScope)?,
+        };
+        let now = self.world.now();
+        let lifetime = self.access_lifetime(client);
+        let grant = Grant {
+            kind: FamilyKind::Client,
+            client: Some(client.id.clone()),
+            user: None,
+            sid: self.random_name()?,
+            created_at: now,
+            absolute_expires_at: now.plus(lifetime),
+            upstream_id_token: None,
+            upstream_refresh_token: None,
+        };
+        let meta = TokenMeta {
+            kind: TokenKind::Access,
+            client: Some(client.id.clone()),
+            scope,
+            audiences: client.audiences.clone(),
+            issued_at: now,
+            expires_at: now.plus(lifetime),
+            idle_expires_at: None,
+            notes_first_use: false,
+            code: None,
+        };
+        let roots = self.roots().await?;
+        let (record, access) = new_family(&grant, &meta, roots.current(), &self.world)?;
+        let index = subject_keys(&roots, &self.config, &grant);
+        self.store
+            .create_family(&record, &index, now)
+            .await
+            .map_err(|error| match error {
+                CreateError::Ended => IssueError::UnauthorizedClient,
+                CreateError::Store(error) => error.into(),
+            })?;
+        let subject = crate::jwt::subject(&grant, &meta);
+        Ok(Issued {
+            pair: TokenPair {
+                access,
+                refresh: None,
+            },
+            expires_in: lifetime,
+            scope: meta.scope,
+            subject_tag: grant::subject_tag(roots.current(), &subject),
+            family_tag: record.id.tag(),
+            healed: false,
+        })
+    }
+
+    async fn redeem(
+        &self,
+        client: &ClientConfig,
+        code: &OpaqueToken,
+        redirect_uri: &str,
+        code_verifier: &str,
+    ) -> Result<Issued, IssueError> {
+        let now = self.world.now();
+        let roots = self.roots().await?;
+        let record = self.find(code).await?.ok_or(GrantFault::Unknown)?;
+        let opened = grant::open_whatever_its_state(&record, code, &roots)?;
+        if opened.meta.client.as_deref() != Some(client.id.as_str()) {
+            return Err(GrantFault::OtherClient.into());
+        }
+        let bound = opened.meta.code.as_ref().is_some_and(|binding| {
+            binding.redirect_uri == redirect_uri && verifies(code_verifier, &binding.challenge)
+        });
+        if !bound {
+            return Err(GrantFault::Binding.into());
+        }
+        if record.state != FamilyState::Active {
+            return Err(GrantFault::Revoked.into());
+        }
+        if is_used(&record, opened.digest) {
+            return self.code_replayed(&record).await;
+        }
+        let epoch = self.epoch().await?;
+        grant::check_limits(&opened.grant, &opened.meta, epoch, now)?;
+
+        let with_refresh = opened.meta.scope.contains(OFFLINE_ACCESS)
+            && client.grants.contains(&GrantKind::RefreshToken);
+        let scope = opened.meta.scope.clone();
+        let minted = self.mint(client, &record, opened, &scope, with_refresh, now, &roots)?;
+        let mut changes = vec![Change::Redeem {
+            token: code.digest(),
+            at: now,
+            successor: None,
+        }];
+        changes.extend(minted.additions());
+        let transition = Transition {
+            family: record.id,
+            conditions: vec![
+                Condition::State(FamilyState::Active),
+                Condition::Token(code.digest(), TokenState::Live),
+            ],
+            changes,
+        };
+        match self.store.update_family(&transition).await {
+            Ok(()) => Ok(minted.into_issued(now)),
+            Err(UpdateError::Refused(Some(current))) => {
+                let ours = current.tokens.contains_key(&minted.pair.access.digest());
+                if ours {
+                    // A retry of our own write met its own effect.
+                    Ok(minted.into_issued(now))
+                } else if current.state == FamilyState::Active && is_used(&current, code.digest()) {
+                    self.code_replayed(&current).await
+                } else {
+                    Err(GrantFault::Revoked.into())
+                }
+            }
+            Err(UpdateError::Refused(None)) => Err(GrantFault::Unknown.into()),
+            Err(UpdateError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// RFC 6749 §4.1.2: a code that is presented twice takes back what it minted.
+    async fn code_replayed(&self, record: &FamilyRecord) -> Result<Issued, IssueError> {
+        self.end_family(record).await?;
+        Err(GrantFault::CodeReplayed.into())
+    }
+
+    async fn refresh(
+        &self,
+        client: &ClientConfig,
+        token: &OpaqueToken,
+        scope: Option<&ScopeSet>,
+    ) -> Result<Issued, IssueError> {
+        let roots = self.roots().await?;
+        let epoch = self.epoch().await?;
+        let mut record = self.find(token).await?.ok_or(GrantFault::Unknown)?;
+        for _ in 0..MAX_ATTEMPTS {
+            let now = self.world.now();
+            let next = match self.decide(client, token, scope, &record, &roots, epoch, now)? {
+                Refresh::Heal(issued) => return Ok(*issued),
+                Refresh::Reused => {
+                    self.end_family(&record).await?;
+                    return Err(GrantFault::Reused.into());
+                }
+                Refresh::Rotate(minted, transition) => {
+                    match self.store.update_family(&transition).await {
+                        Ok(()) => return Ok(minted.into_issued(now)),
+                        Err(UpdateError::Refused(current)) => current,
+                        Err(UpdateError::Store(error)) => return Err(error.into()),
+                    }
+                }
+            };
+            // Somebody else was faster (or we ourselves, whose answer was lost):
+            // what is there now decides.
+            record = *next.ok_or(GrantFault::Unknown)?;
+        }
+        Err(IssueError::Unavailable("the family changes too fast"))
+    }
+
+    /// What a refresh token is worth, given the family as it is.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all that the decision depends on, and nothing else"
+    )]
+    fn decide(
+        &self,
+        client: &ClientConfig,
+        token: &OpaqueToken,
+        scope: Option<&ScopeSet>,
+        record: &FamilyRecord,
+        roots: &RootKeys,
+        epoch: UnixTime,
+        now: UnixTime,
+    ) -> Result<Refresh, IssueError> {
+        if record.state != FamilyState::Active {
+            return Err(GrantFault::Revoked.into());
+        }
+        let opened = match grant::open_whatever_its_state(record, token, roots) {
+            Err(TokenFault::Unknown) if record.spent.contains(&token.digest()) => {
+                // Of an older generation: its holder is behind by two rotations.
+                return Ok(Refresh::Reused);
+            }
+            opened => opened?,
+        };
+        if opened.meta.client.as_deref() != Some(client.id.as_str()) {
+            // Whoever sent it has another client's token (D51).
+            return Ok(Refresh::Reused);
+        }
+        grant::check_limits(&opened.grant, &opened.meta, epoch, now)?;
+        let entry = grant::find_entry(record, opened.digest).ok_or(GrantFault::Unknown)?;
+        if entry.state == TokenState::Used {
+            return heal(record, token, entry, &opened, roots, now);
+        }
+        let scope = match scope {
+            None => opened.meta.scope.clone(),
+            Some(asked) if asked.is_subset(&opened.meta.scope) => asked.clone(),
+            Some(_) => return Err(IssueError::InvalidScope),
+        };
+        self.rotate(client, token, record, opened, &scope, roots, now)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all that the rotation depends on, and nothing else"
+    )]
+    fn rotate(
+        &self,
+        client: &ClientConfig,
+        token: &OpaqueToken,
+        record: &FamilyRecord,
+        opened: Opened,
+        scope: &ScopeSet,
+        roots: &RootKeys,
+        now: UnixTime,
+    ) -> Result<Refresh, IssueError> {
+        let digest = opened.digest;
+        let minted = self.mint(client, record, opened, scope, true, now, roots)?;
+        let mut spent = record.spent.clone();
+        let mut changes = vec![
+            Change::Redeem {
+                token: digest,
+                at: now,
+                successor: Some(minted.sealed_under(token, record, roots, &self.world)?),
+            },
+            Change::Generation(record.generation + 1),
+        ];
+        changes.extend(minted.additions());
+        // Used tokens before this one, and what is past its time, make room.
+        for (each, entry) in &record.tokens {
+            let used = entry.state == TokenState::Used;
+            if *each == digest || !(used || entry.expires_at.has_passed(now)) {
+                continue;
+            }
+            if entry.kind == TokenKind::Refresh {
+                spent.push(*each);
+            }
+            // A used code stays as long as it could be presented again.
+            if entry.kind != TokenKind::Code || entry.expires_at.has_passed(now) {
+                changes.push(Change::RemoveToken(*each));
+            }
+        }
+        let excess = spent.len().saturating_sub(MAX_SPENT);
+        spent.drain(..excess);
+        if spent != record.spent {
+            changes.push(Change::Spent(spent));
+        }
+        if record.tokens.len() >= 2 * MAX_TOKENS {
+            return Err(IssueError::Unavailable("the family has too many tokens"));
+        }
+        let transition = Transition {
+            family: record.id,
+            conditions: vec![
+                Condition::State(FamilyState::Active),
+                Condition::Generation(record.generation),
+                Condition::Token(digest, TokenState::Live),
+            ],
+            changes,
+        };
+        Ok(Refresh::Rotate(Box::new(minted), Box::new(transition)))
+    }
+
+    /// A new pair, not yet stored.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all that a pair depends on, and nothing else"
+    )]
+    fn mint(
+        &self,
+        client: &ClientConfig,
+        record: &FamilyRecord,
+        opened: Opened,
+        scope: &ScopeSet,
+        with_refresh: bool,
+        now: UnixTime,
+        roots: &RootKeys,
+    ) -> Result<Minted, IssueError> {
+        let absolute = opened.grant.absolute_expires_at;
+        let meta = |kind, scope: &ScopeSet, lifetime| TokenMeta {
+            kind,
+            client: Some(client.id.clone()),
+            scope: scope.clone(),
+            audiences: opened.meta.audiences.clone(),
+            issued_at: now,
+            expires_at: now.plus(lifetime).min(absolute),
+            idle_expires_at: None,
+            notes_first_use: with_refresh && kind == TokenKind::Access,
+            code: None,
+        };
+        let sealer = Sealer {
+            root: roots.by_id(&record.root).ok_or(TokenFault::Unreadable)?,
+            family: record.id,
+            data_key: opened.data_key,
+            entropy: &self.world,
+        };
+        let access_meta = meta(TokenKind::Access, scope, self.access_lifetime(client));
+        let access = sealer.token(&access_meta)?;
+        let refresh = with_refresh
+            .then(|| {
+                // The refresh token keeps its own scope (RFC 6749 §6).
+                let idle = self.config.lifetimes.refresh_token_idle;
+                sealer.token(&meta(TokenKind::Refresh, &opened.meta.scope, idle))
+            })
+            .transpose()?;
+        let (refresh, refresh_entry) = refresh.unzip();
+        Ok(Minted {
+            pair: TokenPair {
+                access: access.0,
+                refresh,
+            },
+            access_entry: access.1,
+            refresh_entry,
+            scope: access_meta.scope,
+            expires_at: access_meta.expires_at,
+            subject_tag: opened.subject_tag,
+            family_tag: record.id.tag(),
+        })
+    }
+
+    /// Revokes, whatever happens meanwhile.
+    async fn end_family(&self, record: &FamilyRecord) -> Result<(), IssueError> {
+        match self
+            .store
+            .update_family(&Transition::revoke(record.id))
+            .await
+        {
+            // Refused: it is over already.
+            Ok(()) | Err(UpdateError::Refused(_)) => Ok(()),
+            Err(UpdateError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    async fn find(&self, token: &OpaqueToken) -> Result<Option<FamilyRecord>, IssueError> {
+        match self.store.find_family(&token.family()).await {
+            Ok(record) => Ok(record),
+            Err(StoreError::Malformed(_)) => Err(GrantFault::Broken.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn epoch(&self) -> Result<UnixTime, IssueError> {
+        Ok(self.store.epoch().await?.max(self.not_before))
+    }
+
+    async fn roots(&self) -> Result<Arc<RootKeys>, IssueError> {
+        Ok(self.roots.roots().await?)
+    }
+
+    fn access_lifetime(&self, client: &ClientConfig) -> u64 {
+        client
+            .access_token_lifetime
+            .unwrap_or(self.config.lifetimes.access_token)
+    }
+
+    fn random_name(&self) -> Result<String, EntropyError> {
+        let mut bytes = [0; 16];
+        self.world.fill(&mut bytes)?;
+        Ok(BASE64URL.encode(bytes))
+    }
+}
+
+/// What a refresh token is worth.
+enum Refresh {
+    /// A new pair, if this transition takes place.
+    Rotate(Box<Minted>, Box<Transition>),
+    /// The pair that it was redeemed for.
+    Heal(Box<Issued>),
+    /// The end of its family.
+    Reused,
+}
+
+/// A new pair with its entries.
+struct Minted {
+    pair: TokenPair,
+    access_entry: TokenEntry,
+    refresh_entry: Option<TokenEntry>,
+    scope: ScopeSet,
+    expires_at: UnixTime,
+    subject_tag: String,
+    family_tag: String,
+}
+
+impl Minted {
+    fn additions(&self) -> Vec<Change> {
+        let access = (&self.pair.access, &self.access_entry);
+        let refresh = self.pair.refresh.as_ref().zip(self.refresh_entry.as_ref());
+        std::iter::once(access)
+            .chain(refresh)
+            .map(|(token, entry)| Change::AddToken(token.digest(), Box::new(entry.clone())))
+            .collect()
+    }
+
+    fn sealed_under(
+        &self,
+        token: &OpaqueToken,
+        record: &FamilyRecord,
+        roots: &RootKeys,
+        entropy: &impl Entropy,
+    ) -> Result<crate::seal::Sealed, IssueError> {
+        let root = roots.by_id(&record.root).ok_or(TokenFault::Unreadable)?;
+        Ok(grant::seal_successor(root, token, &self.pair, entropy)?)
+    }
+
+    fn into_issued(self, now: UnixTime) -> Issued {
+        Issued {
+            expires_in: self.expires_at.since(now),
+            pair: self.pair,
+            scope: self.scope,
+            subject_tag: self.subject_tag,
+            family_tag: self.family_tag,
+            healed: false,
+        }
+    }
+}
+
+/// The same pair again, as long as that cannot make a second live branch.
+fn heal(
+    record: &FamilyRecord,
+    token: &OpaqueToken,
+    entry: &TokenEntry,
+    opened: &Opened,
+    roots: &RootKeys,
+    now: UnixTime,
+) -> Result<Refresh, IssueError> {
+    let Some(sealed) = &entry.successor else {
+        return Ok(Refresh::Reused);
+    };
+    let pair = grant::open_successor(record, token, sealed, roots)?;
+    let access = record.tokens.get(&pair.access.digest());
+    let refresh = pair
+        .refresh
+        .as_ref()
+        .and_then(|token| record.tokens.get(&token.digest()));
+    let unused = access.is_some_and(|entry| entry.used_at.is_none())
+        && refresh.is_some_and(|entry| entry.state == TokenState::Live);
+    let recent = entry
+        .redeemed_at
+        .is_some_and(|at| !at.plus(HEALING_SECONDS).has_passed(now));
+    if !unused && !recent {
+        return Ok(Refresh::Reused);
+    }
+    let meta = grant::open_meta(record, &pair.access, &opened.data_key)?;
+    Ok(Refresh::Heal(Box::new(Issued {
+        expires_in: meta.expires_at.since(now),
+        scope: meta.scope,
+        pair,
+        subject_tag: opened.subject_tag.clone(),
+        family_tag: record.id.tag(),
+        healed: true,
+    })))
+}
+
+fn is_used(record: &FamilyRecord, digest: TokenDigest) -> bool {
+    grant::find_entry(record, digest).is_some_and(|entry| entry.state == TokenState::Used)
+}
+
+/// S256 (RFC 7636 §4.6). The verifier's own shape was demanded of the client
+/// (§4.1): anything shorter could be guessed.
+fn verifies(verifier: &str, challenge: &str) -> bool {
+    let well_formed = (43..=128).contains(&verifier.len())
+        && verifier
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b));
+    let made = BASE64URL.encode(sha256(verifier.as_bytes()));
+    well_formed && bool::from(made.as_bytes().ct_eq(challenge.as_bytes()))
+}
+
+fn parse(text: &str, kind: TokenKind) -> Result<OpaqueToken, GrantFault> {
+    OpaqueToken::parse(text)
+        .ok()
+        .filter(|token| token.kind() == kind)
+        .ok_or(GrantFault::Unknown)
+}
+
+impl From<GrantFault> for IssueError {
+    fn from(fault: GrantFault) -> Self {
+        Self::InvalidGrant(fault)
+    }
+}
+
+impl From<TokenFault> for IssueError {
+    fn from(fault: TokenFault) -> Self {
+        Self::InvalidGrant(match fault {
+            TokenFault::Unknown => GrantFault::Unknown,
+            TokenFault::Revoked => GrantFault::Revoked,
+            TokenFault::Expired => GrantFault::Expired,
+            TokenFault::ClientGone => GrantFault::OtherClient,
+            TokenFault::Broken => GrantFault::Broken,
+            TokenFault::Unreadable => return Self::Unavailable("sealed in an unknown way"),
+        })
+    }
+}
+
+impl From<StoreError> for IssueError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(match error {
+            StoreError::Throttled(_) => "the store throttled",
+            StoreError::Unavailable(_) => "the store is unavailable",
+            StoreError::Malformed(_) => "an item is malformed",
+        })
+    }
+}
+
+impl From<SignError> for IssueError {
+    fn from(_: SignError) -> Self {
+        Self::Unavailable("the root keys are unavailable")
+    }
+}
+
+impl From<EntropyError> for IssueError {
+    fn from(_: EntropyError) -> Self {
+        Self::Unavailable("no entropy")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -120,7 +120,10 @@ impl fmt::Debug for SigningInput {
 
 /// The claims of the internal JWT (RFC 9068 §2.2).
 #[derive(Serialize)]
-#[expect(missing_debug_implementations, reason = "these are the claims that must not be logged")]
+#[expect(
+    missing_debug_implementations,
+    reason = "these are the claims that must not be logged"
+)]
 pub struct AccessClaims<'a> {
     iss: &'a str,
     sub: String,

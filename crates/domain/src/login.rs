@@ -1,1 +1,457 @@
-//! To come.
+//! Signing in: the code flow toward the identity provider, and what follows from
+//! it: a browser session, or an authorization code for a native client.
+//!
+//! A login that is under way is nowhere but in a sealed cookie ([`pending`]); the
+//! table is written only after the provider has vouched for the user (D72).
+
+mod native;
+mod pending;
+mod session;
+
+pub use native::{Answer, AuthorizationParams, AuthorizeError, Decision, NativeRequest};
+pub use pending::{COOKIE_SUFFIX_LEN, LOGIN_SECONDS, cookie_suffix};
+pub use session::{LoggedOut, SessionError, SessionView};
+
+use crate::config::Config;
+use crate::family::FamilyKind;
+use crate::grant::{self, Grant, TokenMeta, new_family, subject_keys};
+use crate::ports::{
+    Authenticated, AuthorizationRequest, CallbackCode, Clock, CreateError, CreateFamily, Entropy,
+    EntropyError, FindFamily, IdentityProviders, IdpError, OnceName, ReadEpoch, Roots, SignError,
+    StoreError, UpdateFamily, UseOnce, World,
+};
+use crate::time::UnixTime;
+use crate::token::{OpaqueToken, TokenKind, sha256};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use pending::{Confirmation, PendingLogin, Purpose};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// Signs users in and out.
+#[derive(Debug)]
+pub struct LoginService<S, R, P> {
+    config: Arc<Config>,
+    not_before: UnixTime,
+    store: S,
+    roots: R,
+    providers: P,
+    world: World,
+}
+
+/// What a browser asks for.
+#[derive(Debug, Default)]
+pub struct LoginRequest<'a> {
+    /// Which provider; the only one, if there is one.
+    pub idp: Option<&'a str>,
+    /// Where to land afterwards. Anything but a local path becomes `/`.
+    pub return_to: Option<&'a str>,
+    /// Whether a fresh sign-in is demanded.
+    pub prompt_login: bool,
+    /// The oldest acceptable sign-in, in seconds.
+    pub max_age: Option<u64>,
+    /// The authentication context asked for.
+    pub acr_values: Option<&'a str>,
+}
+
+/// A login that has begun.
+#[derive(Debug)]
+pub struct StartedLogin {
+    /// The provider's page.
+    pub location: String,
+    /// The value of the login cookie whose name ends in [`cookie_suffix`] of `state`.
+    pub cookie: Zeroizing<String>,
+    /// The `state`: a digest of the cookie.
+    pub state: String,
+}
+
+/// What came back from the provider.
+pub struct Callback<'a> {
+    /// The `state` parameter.
+    pub state: &'a str,
+    /// The login cookie that belongs to it.
+    pub cookie: &'a str,
+    /// The code, or the provider's error code.
+    pub result: Result<&'a str, &'a str>,
+    /// RFC 9207.
+    pub iss: Option<&'a str>,
+    /// The session cookie that this browser had before.
+    pub old_session: Option<&'a str>,
+}
+
+impl std::fmt::Debug for Callback<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Callback([redacted])")
+    }
+}
+
+/// How a login went on.
+#[derive(Debug)]
+pub enum SignedIn {
+    /// The browser has a session now.
+    Browser {
+        /// For the cookie.
+        session: OpaqueToken,
+        /// Seconds until its absolute limit.
+        lifetime: u64,
+        /// Where to land.
+        return_to: String,
+        /// For logs.
+        subject_tag: String,
+    },
+    /// A public client asks; the user is asked whether that is so.
+    Confirm {
+        /// The sealed hidden field.
+        ticket: Zeroizing<String>,
+        /// The client, by its name for people.
+        client: String,
+        /// What it would get.
+        scope: String,
+        /// Who is signed in, for people.
+        user: String,
+    },
+    /// A native client's answer.
+    Answer(Answer),
+}
+
+/// A login did not work.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum LoginError {
+    /// No provider of that name, or a choice is needed.
+    #[error("unknown identity provider")]
+    UnknownProvider,
+    /// No cookie of a login under way fits (D2, D15), or it is too old.
+    #[error("no login is under way")]
+    NotPending,
+    /// This login was finished before (D3).
+    #[error("the login was used before")]
+    Replayed,
+    /// The provider said no, or the user did.
+    #[error("the identity provider reports an error")]
+    Denied,
+    /// The provider's answer failed a check. The text is ours, for the log.
+    #[error("refused: {0}")]
+    Refused(&'static str),
+    /// The user was signed out everywhere while this login was in flight.
+    #[error("signed out meanwhile")]
+    SignedOut,
+    /// We cannot tell.
+    #[error("temporarily unavailable: {0}")]
+    Unavailable(&'static str),
+}
+
+impl LoginError {
+    /// For logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UnknownProvider => "unknown_provider",
+            Self::NotPending => "not_pending",
+            Self::Replayed => "replayed",
+            Self::Denied => "denied",
+            Self::Refused(_) => "refused",
+            Self::SignedOut => "signed_out",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+}
+
+impl<S, R, P> LoginService<S, R, P>
+where
+    S: FindFamily + UpdateFamily + CreateFamily + UseOnce + ReadEpoch,
+    R: Roots,
+    P: IdentityProviders,
+{
+    /// Puts together what signing in needs.
+    pub fn new(
+        config: Arc<Config>,
+        not_before: UnixTime,
+        store: S,
+        roots: R,
+        providers: P,
+        world: World,
+    ) -> Self {
+        Self {
+            config,
+            not_before,
+            store,
+            roots,
+            providers,
+            world,
+        }
+    }
+
+    /// Begins a browser's login. Writes nothing.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoginError`].
+    pub async fn start(&self, request: &LoginRequest<'_>) -> Result<StartedLogin, LoginError> {
+        let purpose = Purpose::Browser {
+            return_to: local_path(request.return_to.unwrap_or("/")).to_owned(),
+        };
+        self.begin(request, purpose).await
+    }
+
+    async fn begin(
+        &self,
+        request: &LoginRequest<'_>,
+        purpose: Purpose,
+    ) -> Result<StartedLogin, LoginError> {
+        let idp = match (request.idp, self.config.identity_providers.as_slice()) {
+            (Some(id), _) => self.config.identity_provider(id),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        };
+        let idp = idp.ok_or(LoginError::UnknownProvider)?;
+        let pending = PendingLogin {
+            idp: idp.id.clone(),
+            verifier: self.random()?,
+            nonce: self.random()?,
+            created_at: self.world.now(),
+            max_age: request.max_age,
+            acr_values: request.acr_values.map(str::to_owned),
+            purpose,
+        };
+        let roots = self.roots.roots().await?;
+        let cookie = pending.seal(roots.current(), &self.world)?;
+        let state = pending::state_of(&cookie);
+        let location = self
+            .providers
+            .authorization_url(
+                &idp.id,
+                &AuthorizationRequest {
+                    redirect_uri: &self.config.callback_url(),
+                    state: &state,
+                    nonce: &pending.nonce,
+                    code_challenge: &BASE64URL.encode(sha256(pending.verifier.as_bytes())),
+                    prompt_login: request.prompt_login,
+                    max_age: request.max_age,
+                    acr_values: request.acr_values,
+                },
+            )
+            .await?;
+        Ok(StartedLogin {
+            location,
+            cookie,
+            state,
+        })
+    }
+
+    /// Ends a login: judges what the provider sent, and starts the session.
+    ///
+    /// # Errors
+    ///
+    /// See [`LoginError`].
+    pub async fn callback(&self, callback: &Callback<'_>) -> Result<SignedIn, LoginError> {
+        let now = self.world.now();
+        let roots = self.roots.roots().await?;
+        let pending = PendingLogin::open(&roots, callback.cookie, callback.state, now)
+            .ok_or(LoginError::NotPending)?;
+        let epoch = self.store.epoch().await?.max(self.not_before);
+        if pending.created_at < epoch {
+            return Err(LoginError::NotPending);
+        }
+        let code = match callback.result {
+            Ok(code) => code,
+            Err(_) => return self.provider_said_no(callback, &pending).await,
+        };
+        let authenticated = self
+            .providers
+            .redeem(
+                &pending.idp,
+                &CallbackCode {
+                    code,
+                    iss: callback.iss,
+                    redirect_uri: &self.config.callback_url(),
+                    code_verifier: &pending.verifier,
+                    nonce: &pending.nonce,
+                    max_age: pending.max_age,
+                    acr_values: pending.acr_values.as_deref(),
+                    now,
+                },
+            )
+            .await?;
+        // After the provider has accepted the code and before there is a session:
+        // of several callbacks with one state, one goes on (D3).
+        self.use_once(callback.state, pending.created_at).await?;
+        let started_at = pending.created_at;
+        match pending.purpose {
+            Purpose::Browser { return_to } => {
+                let signed_in = self
+                    .start_session(authenticated, return_to, started_at, now)
+                    .await?;
+                if let Some(old) = callback.old_session {
+                    // The old handle is never adopted (D4); that it cannot be ended
+                    // just now is no reason to refuse the new one.
+                    let _ = self.end_session(old).await;
+                }
+                Ok(signed_in)
+            }
+            Purpose::Native(request) => {
+                let confirmation = Confirmation {
+                    state: callback.state.to_owned(),
+                    started_at,
+                    created_at: now,
+                    user: authenticated.claims,
+                    request,
+                };
+                self.ask_or_answer(confirmation, &roots).await
+            }
+        }
+    }
+
+    /// An error on the callback. It is believed only from the right issuer, and
+    /// never shown (D5, D8).
+    async fn provider_said_no(
+        &self,
+        callback: &Callback<'_>,
+        pending: &PendingLogin,
+    ) -> Result<SignedIn, LoginError> {
+        self.providers
+            .check_issuer(&pending.idp, callback.iss)
+            .await?;
+        match &pending.purpose {
+            Purpose::Browser { .. } => Err(LoginError::Denied),
+            Purpose::Native(request) => Ok(SignedIn::Answer(
+                request.error(&self.config, "access_denied"),
+            )),
+        }
+    }
+
+    async fn start_session(
+        &self,
+        authenticated: Authenticated,
+        return_to: String,
+        started_at: UnixTime,
+        now: UnixTime,
+    ) -> Result<SignedIn, LoginError> {
+        let session = &self.config.session;
+        let absolute = now.plus(session.absolute);
+        let grant = Grant {
+            kind: FamilyKind::Session,
+            client: None,
+            user: Some(authenticated.claims),
+            sid: self.random()?.as_str().to_owned(),
+            created_at: now,
+            absolute_expires_at: absolute,
+            upstream_id_token: Some(authenticated.id_token),
+            upstream_refresh_token: authenticated.refresh_token,
+        };
+        let meta = TokenMeta {
+            kind: TokenKind::Session,
+            client: None,
+            scope: session.scopes.to_set(),
+            audiences: Vec::new(),
+            issued_at: now,
+            expires_at: absolute,
+            idle_expires_at: Some(now.plus(session.idle).min(absolute)),
+            notes_first_use: false,
+            code: None,
+        };
+        let (token, subject_tag) = self.create(&grant, &meta, started_at).await?;
+        Ok(SignedIn::Browser {
+            session: token,
+            lifetime: session.absolute,
+            return_to,
+            subject_tag,
+        })
+    }
+
+    /// Starts a family, unless its subject was signed out everywhere since
+    /// `started_at`.
+    async fn create(
+        &self,
+        grant: &Grant,
+        meta: &TokenMeta,
+        started_at: UnixTime,
+    ) -> Result<(OpaqueToken, String), LoginError> {
+        let roots = self.roots.roots().await?;
+        let (record, token) = new_family(grant, meta, roots.current(), &self.world)?;
+        let index = subject_keys(&roots, &self.config, grant);
+        self.store
+            .create_family(&record, &index, started_at)
+            .await
+            .map_err(|error| match error {
+                CreateError::Ended => LoginError::SignedOut,
+                CreateError::Store(error) => error.into(),
+            })?;
+        let subject = crate::jwt::subject(grant, meta);
+        Ok((token, grant::subject_tag(roots.current(), &subject)))
+    }
+
+    async fn use_once(&self, what: &str, created_at: UnixTime) -> Result<(), LoginError> {
+        let name = OnceName {
+            namespace: "used",
+            digest: BASE64URL.encode(sha256(what.as_bytes())),
+        };
+        let forget_after = created_at.plus(LOGIN_SECONDS * 2);
+        if self.store.use_once(&name, forget_after).await? {
+            Ok(())
+        } else {
+            Err(LoginError::Replayed)
+        }
+    }
+
+    /// 256 random bits as text.
+    fn random(&self) -> Result<Zeroizing<String>, EntropyError> {
+        let mut bytes = Zeroizing::new([0; 32]);
+        self.world.fill(bytes.as_mut_slice())?;
+        Ok(Zeroizing::new(BASE64URL.encode(bytes.as_slice())))
+    }
+}
+
+/// Keeps `text` if it is a path on this site, else `/` (D6).
+///
+/// What browsers would take for another site, now or after a proxy has decoded it
+/// once, is not kept, and neither is anything that has no place in a URL.
+pub fn local_path(text: &str) -> &str {
+    const DEFAULT: &str = "/";
+    const MAX_LEN: usize = 2048;
+    let printable = text.bytes().all(|b| b.is_ascii_graphic());
+    let second = text.get(1..).unwrap_or_default().to_ascii_lowercase();
+    let leaves_site = ["/", "\\", "%2f", "%5c"]
+        .iter()
+        .any(|start| second.starts_with(start));
+    let path = text.split(['?', '#']).next().unwrap_or_default();
+    let odd = path.contains(['@', '\\', ':']) || text.contains('\\');
+    if text.starts_with('/') && text.len() <= MAX_LEN && printable && !leaves_site && !odd {
+        text
+    } else {
+        DEFAULT
+    }
+}
+
+impl From<StoreError> for LoginError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(match error {
+            StoreError::Throttled(_) => "the store throttled",
+            StoreError::Unavailable(_) => "the store is unavailable",
+            StoreError::Malformed(_) => "an item is malformed",
+        })
+    }
+}
+
+impl From<SignError> for LoginError {
+    fn from(_: SignError) -> Self {
+        Self::Unavailable("the root keys are unavailable")
+    }
+}
+
+impl From<EntropyError> for LoginError {
+    fn from(_: EntropyError) -> Self {
+        Self::Unavailable("no entropy")
+    }
+}
+
+impl From<IdpError> for LoginError {
+    fn from(error: IdpError) -> Self {
+        match error {
+            IdpError::Unknown => Self::UnknownProvider,
+            IdpError::Unavailable(why) => Self::Unavailable(why),
+            IdpError::Refused(why) => Self::Refused(why),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

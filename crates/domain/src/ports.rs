@@ -33,6 +33,33 @@ pub trait Entropy: Send + Sync {
 #[error("no entropy")]
 pub struct EntropyError;
 
+/// Time and entropy, as a service holds them.
+#[derive(Clone)]
+pub struct World {
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl Clock for World {
+    fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+}
+
+impl Entropy for World {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
+        self.entropy.fill(bytes)
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("World")
+    }
+}
+
 /// The store could not answer. Says nothing about what it holds.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {

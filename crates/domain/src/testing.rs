@@ -1,33 +1,23 @@
-//! Fixtures of the tests in this crate.
+//! Fixtures of the tests in this crate: good values here, ports that count, fail and
+//! race on demand in the modules below.
+
+mod provider;
+mod store;
+mod world;
+
+pub(crate) use provider::{ISSUER, TestProviders};
+pub(crate) use store::{Calls, Fault, MemoryStore, Verb};
+pub(crate) use world::{SequenceEntropy, TestClock, TestRoots, TestSigner, world};
 
 use crate::claims::UserClaims;
 use crate::config::Config;
 use crate::family::{FamilyKind, FamilyRecord};
 use crate::grant::{Grant, TokenMeta, new_family};
-use crate::ports::{Entropy, EntropyError};
 use crate::scope::ScopeSet;
 use crate::seal::{RootKey, RootKeys};
 use crate::time::UnixTime;
 use crate::token::{OpaqueToken, TokenKind};
-use std::sync::atomic::{AtomicU8, Ordering};
 use zeroize::Zeroizing;
-
-/// 0, 1, 2, …: never the same bytes twice within a test, the same in every run.
-#[derive(Debug, Default)]
-pub(crate) struct SequenceEntropy(AtomicU8);
-
-impl SequenceEntropy {
-    pub(crate) fn starting_at(first: u8) -> Self {
-        Self(AtomicU8::new(first))
-    }
-}
-
-impl Entropy for SequenceEntropy {
-    fn fill(&self, bytes: &mut [u8]) -> Result<(), EntropyError> {
-        bytes.fill_with(|| self.0.fetch_add(1, Ordering::Relaxed));
-        Ok(())
-    }
-}
 
 pub(crate) fn root(n: u8) -> RootKey {
     RootKey::new(Zeroizing::new([n; 32]))

@@ -1,0 +1,266 @@
+//! A browser session: what the browser may know about it, sliding, and its end.
+
+use super::LoginService;
+use crate::family::{Change, Condition, FamilyRecord, FamilyState, TokenState, Transition};
+use crate::grant::{self, Opened, Sealer, TokenFault, TokenMeta};
+use crate::ports::{
+    Clock, CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, StoreError, UpdateError,
+    UpdateFamily, UseOnce,
+};
+use crate::seal::RootKeys;
+use crate::time::UnixTime;
+use crate::token::{OpaqueToken, TokenKind};
+use serde::Serialize;
+
+/// What the browser may know about its session.
+#[derive(Serialize)]
+pub struct SessionView {
+    /// The JWT's `sub`.
+    pub subject: String,
+    /// Name, e-mail and roles.
+    pub claims: SessionClaims,
+    /// Seconds until the absolute limit.
+    pub expires_in: u64,
+    /// Seconds until the idle limit.
+    pub idle_expires_in: u64,
+    /// For logs.
+    #[serde(skip)]
+    pub subject_tag: String,
+}
+
+/// What the browser may know about its user.
+#[derive(Serialize)]
+pub struct SessionClaims {
+    name: Option<String>,
+    email: Option<String>,
+    roles: Vec<String>,
+}
+
+impl std::fmt::Debug for SessionView {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SessionView([redacted])")
+    }
+}
+
+impl std::fmt::Debug for SessionClaims {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SessionClaims([redacted])")
+    }
+}
+
+/// A session that is over.
+#[derive(Debug, Default)]
+pub struct LoggedOut {
+    /// Where the browser can sign out at the provider too.
+    pub logout_url: Option<String>,
+    /// For logs.
+    pub subject_tag: Option<String>,
+}
+
+/// There is no session to speak of.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum SessionError {
+    /// Malformed, unknown, over: all the same outside.
+    #[error("no session")]
+    NoSession,
+    /// A seal is broken. Worth an alarm; the same as the above outside.
+    #[error("a seal is broken")]
+    Broken,
+    /// We cannot tell.
+    #[error("temporarily unavailable: {0}")]
+    Unavailable(&'static str),
+}
+
+impl SessionError {
+    /// For logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoSession => "no_session",
+            Self::Broken => "broken_seal",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+}
+
+impl<S, R, P> LoginService<S, R, P>
+where
+    S: FindFamily + UpdateFamily + CreateFamily + UseOnce + ReadEpoch,
+    R: Roots,
+    P: IdentityProviders,
+{
+    /// Describes a session and, if `slide`, moves its idle limit, at most once per
+    /// interval.
+    ///
+    /// # Errors
+    ///
+    /// See [`SessionError`].
+    pub async fn session(&self, text: &str, slide: bool) -> Result<SessionView, SessionError> {
+        let now = self.world.now();
+        let token = parse(text)?;
+        let (record, opened, roots) = self.open_session(&token, now).await?;
+        let current = opened
+            .meta
+            .idle_expires_at
+            .unwrap_or(record.idle_expires_at);
+        let absolute = opened.grant.absolute_expires_at;
+        let moved = now.plus(self.config.session.idle).min(absolute);
+        let due = slide && moved.since(current) >= self.config.session.slide_interval.max(1);
+        let view = |idle: UnixTime, opened: &Opened| view(opened, idle, now);
+        if !due {
+            return Ok(view(current, &opened));
+        }
+        let seen = view(moved, &opened);
+        self.slide(&record, opened, &roots, moved).await?;
+        Ok(seen)
+    }
+
+    async fn slide(
+        &self,
+        record: &FamilyRecord,
+        opened: Opened,
+        roots: &RootKeys,
+        until: UnixTime,
+    ) -> Result<(), SessionError> {
+        let meta = TokenMeta {
+            idle_expires_at: Some(until),
+            ..opened.meta
+        };
+        let sealer = Sealer {
+            root: roots.by_id(&record.root).ok_or(TokenFault::Unreadable)?,
+            family: record.id,
+            data_key: opened.data_key,
+            entropy: &self.world,
+        };
+        let meta = sealer
+            .meta(opened.digest, &meta)
+            .map_err(|_| SessionError::Unavailable("no entropy"))?;
+        let transition = Transition {
+            family: record.id,
+            conditions: vec![
+                Condition::State(FamilyState::Active),
+                Condition::Token(opened.digest, TokenState::Live),
+            ],
+            changes: vec![Change::Slide {
+                token: opened.digest,
+                until,
+                meta,
+            }],
+        };
+        match self.store.update_family(&transition).await {
+            Ok(()) => Ok(()),
+            // Ended between read and write.
+            Err(UpdateError::Refused(_)) => Err(SessionError::NoSession),
+            Err(UpdateError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Ends a session here, then says where the browser can end it at the provider.
+    /// A session that is over already is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionError::Unavailable`] when the session may still be alive.
+    pub async fn log_out(&self, text: &str) -> Result<LoggedOut, SessionError> {
+        let Some(opened) = self.end_session(text).await? else {
+            return Ok(LoggedOut::default());
+        };
+        Ok(LoggedOut {
+            logout_url: self.provider_logout(&opened).await,
+            subject_tag: Some(opened.subject_tag),
+        })
+    }
+
+    /// Ends a session whose token opens it; any other is nobody's to end.
+    pub(super) async fn end_session(&self, text: &str) -> Result<Option<Opened>, SessionError> {
+        let found = async {
+            let token = parse(text)?;
+            self.open_session(&token, self.world.now()).await
+        };
+        let (record, opened, _) = match found.await {
+            Ok(found) => found,
+            Err(SessionError::Unavailable(why)) => return Err(SessionError::Unavailable(why)),
+            Err(SessionError::NoSession | SessionError::Broken) => return Ok(None),
+        };
+        match self.store.update_family(&Transition::end(record.id)).await {
+            Ok(()) | Err(UpdateError::Refused(_)) => Ok(Some(opened)),
+            Err(UpdateError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// The session is over here; a provider that cannot be reached changes nothing.
+    async fn provider_logout(&self, opened: &Opened) -> Option<String> {
+        let user = opened.grant.user.as_ref()?;
+        let hint = opened.grant.upstream_id_token.as_ref()?;
+        let back = format!(
+            "{}{}",
+            self.config.issuer, self.config.session.logged_out_path
+        );
+        self.providers
+            .logout_url(&user.idp, hint, &back)
+            .await
+            .ok()
+            .flatten()
+    }
+
+    async fn open_session(
+        &self,
+        token: &OpaqueToken,
+        now: UnixTime,
+    ) -> Result<(FamilyRecord, Opened, std::sync::Arc<RootKeys>), SessionError> {
+        let roots = self
+            .roots
+            .roots()
+            .await
+            .map_err(|_| SessionError::Unavailable("the root keys are unavailable"))?;
+        let epoch = self.store.epoch().await?.max(self.not_before);
+        let record = self.store.find_family(&token.family()).await?;
+        let record = record.ok_or(SessionError::NoSession)?;
+        let opened = grant::open(&record, token, &roots, epoch, now)?;
+        Ok((record, opened, roots))
+    }
+}
+
+fn parse(text: &str) -> Result<OpaqueToken, SessionError> {
+    OpaqueToken::parse(text)
+        .ok()
+        .filter(|token| token.kind() == TokenKind::Session)
+        .ok_or(SessionError::NoSession)
+}
+
+fn view(opened: &Opened, idle: UnixTime, now: UnixTime) -> SessionView {
+    let user = opened.grant.user.as_ref();
+    SessionView {
+        subject: crate::jwt::subject(&opened.grant, &opened.meta),
+        claims: SessionClaims {
+            name: user.and_then(|user| user.name.clone()),
+            email: user.and_then(|user| user.email.clone()),
+            roles: user.map(|user| user.roles.clone()).unwrap_or_default(),
+        },
+        expires_in: opened.grant.absolute_expires_at.since(now),
+        idle_expires_in: idle.since(now),
+        subject_tag: opened.subject_tag.clone(),
+    }
+}
+
+impl From<StoreError> for SessionError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Throttled(_) => Self::Unavailable("the store throttled"),
+            StoreError::Unavailable(_) => Self::Unavailable("the store is unavailable"),
+            StoreError::Malformed(_) => Self::Broken,
+        }
+    }
+}
+
+impl From<TokenFault> for SessionError {
+    fn from(fault: TokenFault) -> Self {
+        match fault {
+            TokenFault::Unreadable => Self::Unavailable("sealed in an unknown way"),
+            TokenFault::Broken => Self::Broken,
+            TokenFault::Unknown
+            | TokenFault::Revoked
+            | TokenFault::Expired
+            | TokenFault::ClientGone => Self::NoSession,
+        }
+    }
+}

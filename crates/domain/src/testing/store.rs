@@ -1,0 +1,264 @@
+//! A table in memory, on top of [`Transition::apply`]: it counts what it is asked,
+//! fails when told to, and lets another writer go first.
+
+use crate::family::{FamilyId, FamilyRecord, IndexKey, Transition};
+use crate::ports::{
+    CreateError, CreateFamily, FindFamily, OnceName, ReadEpoch, StoreError, SubjectIndex,
+    UpdateError, UpdateFamily, UseOnce,
+};
+use crate::time::UnixTime;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Clones are one table.
+#[derive(Clone, Default)]
+pub(crate) struct MemoryStore(Arc<Mutex<Table>>);
+
+#[derive(Default)]
+struct Table {
+    families: BTreeMap<FamilyId, FamilyRecord>,
+    index: Vec<(IndexKey, FamilyId)>,
+    tombstones: Vec<(IndexKey, UnixTime)>,
+    used: Vec<OnceName>,
+    epoch: UnixTime,
+    calls: Calls,
+    faults: VecDeque<(Verb, Fault)>,
+    rivals: VecDeque<Transition>,
+}
+
+/// What was asked of the table.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Calls {
+    pub(crate) find: usize,
+    pub(crate) update: usize,
+    pub(crate) create: usize,
+    pub(crate) once: usize,
+    pub(crate) epoch: usize,
+}
+
+impl Calls {
+    /// All but the epoch, which architecture §4 counts apart.
+    pub(crate) fn find_update(self) -> (usize, usize) {
+        assert_eq!((self.create, self.once), (0, 0));
+        (self.find, self.update)
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Verb {
+    Find,
+    Update,
+    Create,
+    Once,
+    Epoch,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fault {
+    Throttled,
+    Unavailable,
+    Malformed,
+    /// The write happened, but nobody heard of it.
+    AnswerLost,
+}
+
+impl From<Fault> for StoreError {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Throttled => Self::Throttled("slow down".into()),
+            Fault::Unavailable | Fault::AnswerLost => Self::Unavailable("time out".into()),
+            Fault::Malformed => Self::Malformed("state"),
+        }
+    }
+}
+
+impl MemoryStore {
+    pub(crate) fn insert(&self, record: FamilyRecord) {
+        self.lock().families.insert(record.id, record);
+    }
+
+    pub(crate) fn record(&self, id: FamilyId) -> FamilyRecord {
+        self.lock().families[&id].clone()
+    }
+
+    pub(crate) fn families(&self) -> Vec<FamilyRecord> {
+        self.lock().families.values().cloned().collect()
+    }
+
+    /// What somebody who can write to the table does.
+    pub(crate) fn tamper(&self, id: FamilyId, edit: impl FnOnce(&mut FamilyRecord)) {
+        edit(self.lock().families.get_mut(&id).unwrap());
+    }
+
+    /// Carries a transition out, uncounted.
+    pub(crate) fn carry_out(&self, transition: &Transition) -> bool {
+        transition.apply(self.lock().families.get_mut(&transition.family).unwrap())
+    }
+
+    pub(crate) fn set_epoch(&self, epoch: u64) {
+        self.lock().epoch = UnixTime(epoch);
+    }
+
+    pub(crate) fn index(&self) -> Vec<(IndexKey, FamilyId)> {
+        self.lock().index.clone()
+    }
+
+    /// The next call of `verb` ends like this.
+    pub(crate) fn fail_next(&self, verb: Verb, fault: Fault) {
+        self.lock().faults.push_back((verb, fault));
+    }
+
+    /// Somebody else's write comes just before our next update.
+    pub(crate) fn before_next_update(&self, rival: Transition) {
+        self.lock().rivals.push_back(rival);
+    }
+
+    /// What was asked since this was last asked.
+    pub(crate) fn take_calls(&self) -> Calls {
+        std::mem::take(&mut self.lock().calls)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().unwrap()
+    }
+}
+
+impl Table {
+    fn fault(&mut self, verb: Verb) -> Option<Fault> {
+        let at = self.faults.iter().position(|(each, _)| *each == verb)?;
+        self.faults.remove(at).map(|(_, fault)| fault)
+    }
+
+    fn update(&mut self, transition: &Transition) -> Result<(), UpdateError> {
+        self.calls.update += 1;
+        let fault = self.fault(Verb::Update);
+        if let Some(fault) = fault.filter(|fault| *fault != Fault::AnswerLost) {
+            return Err(StoreError::from(fault).into());
+        }
+        if let Some(rival) = self.rivals.pop_front()
+            && let Some(record) = self.families.get_mut(&rival.family)
+        {
+            assert!(rival.apply(record), "the rival was meant to succeed");
+        }
+        let Some(record) = self.families.get_mut(&transition.family) else {
+            return Err(UpdateError::Refused(None));
+        };
+        if !transition.apply(record) {
+            return Err(UpdateError::Refused(Some(Box::new(record.clone()))));
+        }
+        match fault {
+            Some(lost) => Err(StoreError::from(lost).into()),
+            None => Ok(()),
+        }
+    }
+
+    fn create(
+        &mut self,
+        family: &FamilyRecord,
+        index: &[IndexKey],
+        authenticated_at: UnixTime,
+    ) -> Result<(), CreateError> {
+        self.calls.create += 1;
+        let fault = self.fault(Verb::Create);
+        if let Some(fault) = fault.filter(|fault| *fault != Fault::AnswerLost) {
+            return Err(StoreError::from(fault).into());
+        }
+        let ended = self
+            .tombstones
+            .iter()
+            .any(|(key, not_before)| index.contains(key) && authenticated_at < *not_before);
+        if ended {
+            return Err(CreateError::Ended);
+        }
+        assert!(self.families.insert(family.id, family.clone()).is_none());
+        self.index
+            .extend(index.iter().map(|key| (key.clone(), family.id)));
+        match fault {
+            Some(lost) => Err(StoreError::from(lost).into()),
+            None => Ok(()),
+        }
+    }
+}
+
+impl FindFamily for MemoryStore {
+    async fn find_family(&self, id: &FamilyId) -> Result<Option<FamilyRecord>, StoreError> {
+        let found = {
+            let mut table = self.lock();
+            table.calls.find += 1;
+            match table.fault(Verb::Find) {
+                Some(fault) => Err(fault.into()),
+                None => Ok(table.families.get(id).cloned()),
+            }
+        };
+        // Others go on between a read and what is done about it.
+        tokio::task::yield_now().await;
+        found
+    }
+}
+
+impl UpdateFamily for MemoryStore {
+    async fn update_family(&self, transition: &Transition) -> Result<(), UpdateError> {
+        let result = self.lock().update(transition);
+        tokio::task::yield_now().await;
+        result
+    }
+}
+
+impl CreateFamily for MemoryStore {
+    async fn create_family(
+        &self,
+        family: &FamilyRecord,
+        index: &[IndexKey],
+        authenticated_at: UnixTime,
+    ) -> Result<(), CreateError> {
+        self.lock().create(family, index, authenticated_at)
+    }
+}
+
+impl UseOnce for MemoryStore {
+    async fn use_once(&self, name: &OnceName, _: UnixTime) -> Result<bool, StoreError> {
+        let mut table = self.lock();
+        table.calls.once += 1;
+        if let Some(fault) = table.fault(Verb::Once) {
+            return Err(fault.into());
+        }
+        let first = !table.used.contains(name);
+        table.used.push(name.clone());
+        Ok(first)
+    }
+}
+
+impl ReadEpoch for MemoryStore {
+    async fn epoch(&self) -> Result<UnixTime, StoreError> {
+        let mut table = self.lock();
+        table.calls.epoch += 1;
+        match table.fault(Verb::Epoch) {
+            Some(fault) => Err(fault.into()),
+            None => Ok(table.epoch),
+        }
+    }
+}
+
+impl SubjectIndex for MemoryStore {
+    async fn families_of(&self, key: &IndexKey) -> Result<Vec<FamilyId>, StoreError> {
+        let found = self.index().into_iter().filter(|(each, _)| each == key);
+        Ok(found.map(|(_, id)| id).collect())
+    }
+
+    async fn end_subject(
+        &self,
+        key: &IndexKey,
+        not_before: UnixTime,
+        _: UnixTime,
+    ) -> Result<(), StoreError> {
+        self.lock().tombstones.push((key.clone(), not_before));
+        Ok(())
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MemoryStore")
+    }
+}
