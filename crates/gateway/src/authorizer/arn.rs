@@ -1,0 +1,141 @@
+//! ARNs of API methods.
+
+/// `arn:aws:execute-api:{region}:{account}:{api}/{stage}/{method}/{path}`
+///
+/// The path is whatever the client sent, live wildcards included, so nothing of it
+/// ever goes into a policy.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct MethodArn {
+    prefix: String,
+    api: String,
+    stage: String,
+    method: String,
+    path: String,
+}
+
+impl MethodArn {
+    /// AWS answers 414 beyond this.
+    const MAX_LEN: usize = 1600;
+
+    /// Reads a `methodArn` or `routeArn`. Nothing is built from an ARN of another
+    /// shape (D37).
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(6, ':');
+        let mut part = || parts.next();
+        let (arn, partition, service) = (part()?, part()?, part()?);
+        let (region, account, resource) = (part()?, part()?, part()?);
+        let mut segments = resource.splitn(4, '/');
+        let mut segment = || segments.next();
+        let (api, stage, method) = (segment()?, segment()?, segment()?);
+        let path = segment().unwrap_or_default();
+        let well_formed = text.len() <= Self::MAX_LEN
+            && arn == "arn"
+            && matches!(partition, "aws" | "aws-cn" | "aws-us-gov")
+            && service == "execute-api"
+            && is_of(region, b"-")
+            && account.len() == 12
+            && account.bytes().all(|b| b.is_ascii_digit())
+            && is_of(api, b"")
+            && is_of(stage, b"-_$")
+            && is_of(method, b"$");
+        well_formed.then(|| Self {
+            prefix: format!("arn:{partition}:execute-api:{region}:{account}"),
+            api: api.into(),
+            stage: stage.into(),
+            method: method.into(),
+            path: format!("/{path}"),
+        })
+    }
+
+    /// `<api id>/<stage>`
+    pub fn api_and_stage(&self) -> String {
+        format!("{}/{}", self.api, self.stage)
+    }
+
+    /// The API's id.
+    pub fn api(&self) -> &str {
+        &self.api
+    }
+
+    /// The stage.
+    pub fn stage(&self) -> &str {
+        &self.stage
+    }
+
+    /// The HTTP method.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The path as the client sent it, without its query.
+    pub fn path(&self) -> &str {
+        self.path.split('?').next().unwrap_or_default()
+    }
+
+    /// Every method of the stage. A finer statement would promise what it cannot
+    /// hold, since `*` spans `/` (architecture §4).
+    pub fn whole_stage(&self) -> String {
+        format!("{}:{}/{}/*", self.prefix, self.api, self.stage)
+    }
+}
+
+fn is_of(text: &str, more: &[u8]) -> bool {
+    (1..=128).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || more.contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "arn:aws:execute-api:eu-west-1:111122223333:abc123/prod/GET/api/orders";
+
+    #[test]
+    fn an_arn_is_taken_apart() {
+        let arn = MethodArn::parse(GOOD).unwrap();
+        assert_eq!(arn.api_and_stage(), "abc123/prod");
+        assert_eq!((arn.method(), arn.path()), ("GET", "/api/orders"));
+        assert_eq!(
+            arn.whole_stage(),
+            "arn:aws:execute-api:eu-west-1:111122223333:abc123/prod/*"
+        );
+    }
+
+    #[test]
+    fn nothing_of_the_path_gets_into_a_policy() {
+        for path in ["*", "api/*", "?*", "%2A", "a:b/../*", "${aws:x}"] {
+            let text = format!("arn:aws:execute-api:eu-west-1:111122223333:abc123/prod/GET/{path}");
+            assert_eq!(
+                MethodArn::parse(&text).unwrap().whole_stage(),
+                "arn:aws:execute-api:eu-west-1:111122223333:abc123/prod/*",
+                "D34"
+            );
+        }
+    }
+
+    #[test]
+    fn d37_an_arn_of_another_shape_is_refused() {
+        for text in [
+            "",
+            "arn:aws:execute-api:eu-west-1:111122223333",
+            "arn:aws:execute-api:eu-west-1:111122223333:abc123/prod",
+            "arn:aws-evil:execute-api:eu-west-1:111122223333:abc123/prod/GET/",
+            "arn:aws:lambda:eu-west-1:111122223333:abc123/prod/GET/",
+            "arn:aws:execute-api:*:111122223333:abc123/prod/GET/",
+            "arn:aws:execute-api:eu-west-1:*:abc123/prod/GET/",
+            "arn:aws:execute-api:eu-west-1:11112222333:abc123/prod/GET/",
+            "arn:aws:execute-api:eu-west-1:111122223333:*/prod/GET/",
+            "arn:aws:execute-api:eu-west-1:111122223333:abc123/*/GET/",
+            "arn:aws:execute-api:eu-west-1:111122223333:abc123/pr*d/GET/",
+            "arn:aws:execute-api:eu-west-1:111122223333:abc123//GET/",
+        ] {
+            assert_eq!(MethodArn::parse(text), None, "{text}");
+        }
+        assert_eq!(
+            MethodArn::parse(&format!("{GOOD}{}", "a".repeat(1600))),
+            None
+        );
+    }
+}

@@ -1,0 +1,393 @@
+//! Where things are: the functions' environment, read once at start.
+//!
+//! What the system *is* stands in `cloakroom.toml`. Every fault of both is reported
+//! at once, by the setting's name and never its value.
+
+use cloakroom_domain::config::Config;
+use cloakroom_domain::time::UnixTime;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use tracing::Level;
+
+/// Where the configuration file is if `CLOAKROOM_CONFIG` does not say: in a Lambda
+/// layer, since SAM's Rust builder packages the bootstrap alone.
+pub const DEFAULT_CONFIG: &str = "/opt/cloakroom.toml";
+
+/// Something that has values by name.
+pub trait Source {
+    /// The value of `name`, if it has one.
+    fn value(&self, name: &str) -> Option<String>;
+}
+
+/// The process's environment. Nothing else here reads it.
+#[derive(Clone, Copy, Debug)]
+pub struct Env;
+
+impl Source for Env {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the adapter that owns it"
+    )]
+    fn value(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+impl Source for BTreeMap<String, String> {
+    fn value(&self, name: &str) -> Option<String> {
+        self.get(name).cloned()
+    }
+}
+
+impl<S: std::hash::BuildHasher> Source for HashMap<String, String, S> {
+    fn value(&self, name: &str) -> Option<String> {
+        self.get(name).cloned()
+    }
+}
+
+/// What a function cannot do without.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Need {
+    /// `CLOAKROOM_TABLE`.
+    Table,
+    /// `CLOAKROOM_SIGNING_KEYS`.
+    SigningKeys,
+    /// `CLOAKROOM_MAC_KEYS`.
+    MacKeys,
+    /// `CLOAKROOM_CLIENT_KEY`.
+    ClientKey,
+    /// `CLOAKROOM_WRAPPING_KEY`.
+    WrappingKey,
+    /// `CLOAKROOM_KEYSET_KEY`.
+    KeysetKey,
+}
+
+impl Need {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Table => "CLOAKROOM_TABLE",
+            Self::SigningKeys => "CLOAKROOM_SIGNING_KEYS",
+            Self::MacKeys => "CLOAKROOM_MAC_KEYS",
+            Self::ClientKey => "CLOAKROOM_CLIENT_KEY",
+            Self::WrappingKey => "CLOAKROOM_WRAPPING_KEY",
+            Self::KeysetKey => "CLOAKROOM_KEYSET_KEY",
+        }
+    }
+}
+
+/// The environment of a function. What it does not need and was not given is empty.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// The DynamoDB table.
+    pub table: String,
+    /// KMS keys of the JWTs: the first signs, the others stay published.
+    pub signing_keys: Vec<String>,
+    /// KMS MAC keys: the first seals, the others still open.
+    pub mac_keys: Vec<String>,
+    /// KMS key with which we authenticate to identity providers.
+    pub client_key: String,
+    /// KMS key that wraps data keys (data-key mode).
+    pub wrapping_key: String,
+    /// KMS key that signs the key set (data-key mode).
+    pub keyset_key: String,
+    /// Everything issued earlier is dead (D68).
+    pub not_before: UnixTime,
+    /// How much is logged.
+    pub log: Level,
+}
+
+impl Settings {
+    /// Reads the environment of a function that needs `needs`.
+    ///
+    /// # Errors
+    ///
+    /// Every fault at once.
+    pub fn read(source: &impl Source, needs: &[Need]) -> Result<Self, SettingsError> {
+        let mut reader = Reader {
+            source,
+            needs,
+            faults: Vec::new(),
+        };
+        let settings = Self {
+            table: reader.text(Need::Table),
+            signing_keys: reader.keys(Need::SigningKeys),
+            mac_keys: reader.keys(Need::MacKeys),
+            client_key: reader.key(Need::ClientKey),
+            wrapping_key: reader.key(Need::WrappingKey),
+            keyset_key: reader.key(Need::KeysetKey),
+            not_before: UnixTime(reader.parsed(
+                "CLOAKROOM_NOT_BEFORE",
+                0,
+                "must be a number of seconds",
+            )),
+            log: reader.parsed(
+                "CLOAKROOM_LOG",
+                Level::INFO,
+                "must be one of error, warn, info, debug, trace",
+            ),
+        };
+        reader.finish(settings)
+    }
+}
+
+/// Reads the environment and the configuration file of a function.
+///
+/// # Errors
+///
+/// Every fault of both at once.
+pub fn load(source: &impl Source, needs: &[Need]) -> Result<(Settings, Config), SettingsError> {
+    match (Settings::read(source, needs), load_config(source)) {
+        (Ok(settings), Ok(config)) => Ok((settings, config)),
+        (Err(mut one), Err(other)) => {
+            one.0.extend(other.0);
+            Err(one)
+        }
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+    }
+}
+
+/// Reads the file that `CLOAKROOM_CONFIG` names; `CLOAKROOM_ISSUER` replaces its
+/// issuer.
+///
+/// # Errors
+///
+/// When there is no such file, or with every fault of it.
+pub fn load_config(source: &impl Source) -> Result<Config, SettingsError> {
+    let path = present(source, "CLOAKROOM_CONFIG").unwrap_or_else(|| DEFAULT_CONFIG.to_owned());
+    let text = std::fs::read_to_string(path)
+        .map_err(|_| SettingsError(vec!["CLOAKROOM_CONFIG: the file cannot be read".to_owned()]))?;
+    let issuer = present(source, "CLOAKROOM_ISSUER");
+    Config::parse_with_issuer(&text, issuer.as_deref())
+        .map_err(|error| SettingsError(error.faults().to_vec()))
+}
+
+/// What is wrong with the settings; names, never values.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SettingsError(Vec<String>);
+
+impl SettingsError {
+    /// One line per fault.
+    pub fn faults(&self) -> &[String] {
+        &self.0
+    }
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("; "))
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+struct Reader<'a, S> {
+    source: &'a S,
+    needs: &'a [Need],
+    faults: Vec<String>,
+}
+
+impl<S: Source> Reader<'_, S> {
+    fn key(&mut self, need: Need) -> String {
+        let key = self.text(need);
+        if !key.is_empty() && !is_key_arn(&key) {
+            self.fault(need.name(), "must be the ARN of a KMS key");
+        }
+        key
+    }
+
+    fn keys(&mut self, need: Need) -> Vec<String> {
+        let text = self.text(need);
+        if text.is_empty() {
+            return Vec::new();
+        }
+        let keys: Vec<_> = text.split(',').map(|key| key.trim().to_owned()).collect();
+        if !keys.iter().all(|key| is_key_arn(key)) {
+            self.fault(need.name(), "must be ARNs of KMS keys, separated by commas");
+        }
+        keys
+    }
+
+    fn text(&mut self, need: Need) -> String {
+        let value = present(self.source, need.name());
+        if value.is_none() && self.needs.contains(&need) {
+            self.fault(need.name(), "is not set");
+        }
+        value.unwrap_or_default()
+    }
+
+    fn parsed<T: std::str::FromStr>(&mut self, name: &str, default: T, rule: &str) -> T {
+        match present(self.source, name).map(|text| text.parse()) {
+            None => default,
+            Some(Ok(value)) => value,
+            Some(Err(_)) => {
+                self.fault(name, rule);
+                default
+            }
+        }
+    }
+
+    fn fault(&mut self, name: &str, rule: &str) {
+        self.faults.push(format!("{name} {rule}"));
+    }
+
+    fn finish(self, settings: Settings) -> Result<Settings, SettingsError> {
+        if self.faults.is_empty() {
+            Ok(settings)
+        } else {
+            Err(SettingsError(self.faults))
+        }
+    }
+}
+
+/// CloudFormation writes an empty string where there is nothing.
+fn present(source: &impl Source, name: &str) -> Option<String> {
+    source
+        .value(name)
+        .map(|value| value.trim().to_owned())
+        .filter(|value| !value.is_empty())
+}
+
+/// A key, not an alias: an alias may point elsewhere between the moment its `kid` is
+/// written and the moment it signs.
+fn is_key_arn(text: &str) -> bool {
+    let parts: Vec<_> = text.split(':').collect();
+    matches!(
+        parts.as_slice(),
+        ["arn", _, "kms", _, _, resource] if resource.strip_prefix("key/").is_some_and(|id| !id.is_empty())
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd";
+    const EVERYTHING: [Need; 3] = [Need::Table, Need::SigningKeys, Need::MacKeys];
+
+    fn source(values: &[(&str, &str)]) -> BTreeMap<String, String> {
+        values
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    fn faults(values: &[(&str, &str)], needs: &[Need]) -> Vec<String> {
+        Settings::read(&source(values), needs).unwrap_err().0
+    }
+
+    #[test]
+    fn a_complete_environment_is_read() {
+        let two = format!("{KEY}, {KEY}2");
+        let settings = Settings::read(
+            &source(&[
+                ("CLOAKROOM_TABLE", "cloakroom"),
+                ("CLOAKROOM_SIGNING_KEYS", &two),
+                ("CLOAKROOM_MAC_KEYS", KEY),
+                ("CLOAKROOM_NOT_BEFORE", "1700000000"),
+                ("CLOAKROOM_LOG", "debug"),
+            ]),
+            &EVERYTHING,
+        )
+        .unwrap();
+        assert_eq!(settings.table, "cloakroom");
+        assert_eq!(settings.signing_keys, [KEY.to_owned(), format!("{KEY}2")]);
+        assert_eq!(settings.mac_keys, [KEY]);
+        assert_eq!(settings.not_before, UnixTime(1_700_000_000));
+        assert_eq!(settings.log, Level::DEBUG);
+        assert_eq!(settings.client_key, "");
+    }
+
+    #[test]
+    fn what_is_not_needed_may_be_absent() {
+        let settings = Settings::read(&source(&[]), &[]).unwrap();
+        assert_eq!(settings.not_before, UnixTime(0));
+        assert_eq!(settings.log, Level::INFO);
+    }
+
+    #[test]
+    fn every_fault_is_reported_at_once_and_no_value() {
+        let faults = faults(
+            &[
+                ("CLOAKROOM_SIGNING_KEYS", "canary-key"),
+                ("CLOAKROOM_MAC_KEYS", " "),
+                ("CLOAKROOM_NOT_BEFORE", "canary-time"),
+                ("CLOAKROOM_LOG", "canary-level"),
+            ],
+            &EVERYTHING,
+        );
+        assert_eq!(
+            faults,
+            [
+                "CLOAKROOM_TABLE is not set",
+                "CLOAKROOM_SIGNING_KEYS must be ARNs of KMS keys, separated by commas",
+                "CLOAKROOM_MAC_KEYS is not set",
+                "CLOAKROOM_NOT_BEFORE must be a number of seconds",
+                "CLOAKROOM_LOG must be one of error, warn, info, debug, trace",
+            ]
+        );
+    }
+
+    #[test]
+    fn only_the_arn_of_a_key_will_do() {
+        assert!(is_key_arn(KEY));
+        assert!(is_key_arn(
+            "arn:aws-cn:kms:cn-north-1:111122223333:key/mrk-1"
+        ));
+        for other in [
+            "",
+            "1234abcd",
+            "alias/jwt",
+            "arn:aws:kms:eu-central-1:111122223333:alias/jwt",
+            "arn:aws:kms:eu-central-1:111122223333:key/",
+            "arn:aws:s3:eu-central-1:111122223333:key/1234abcd",
+        ] {
+            assert!(!is_key_arn(other), "{other}");
+        }
+        let one_empty = format!("{KEY},");
+        assert_eq!(faults(&[("CLOAKROOM_MAC_KEYS", &one_empty)], &[]).len(), 1);
+    }
+
+    #[test]
+    fn a_missing_file_is_a_fault_without_its_path_beside_those_of_the_environment() {
+        let error = load(
+            &source(&[("CLOAKROOM_CONFIG", "/nonexistent/canary.toml")]),
+            &[Need::Table],
+        )
+        .unwrap_err();
+        assert_eq!(
+            error.faults(),
+            [
+                "CLOAKROOM_TABLE is not set",
+                "CLOAKROOM_CONFIG: the file cannot be read"
+            ]
+        );
+        assert!(!error.to_string().contains("canary"));
+    }
+
+    #[test]
+    fn the_issuer_of_the_environment_replaces_that_of_the_file() {
+        let path =
+            std::env::temp_dir().join(format!("cloakroom-settings-{}.toml", std::process::id()));
+        std::fs::write(
+            &path,
+            "config_version = 1\nissuer = \"https://file.example\"\n",
+        )
+        .unwrap();
+        let path = path.to_str().unwrap();
+        let issuer =
+            |values: &[(&str, &str)]| load_config(&source(values)).map(|config| config.issuer);
+        let from_file = issuer(&[("CLOAKROOM_CONFIG", path)]);
+        let replaced = issuer(&[
+            ("CLOAKROOM_CONFIG", path),
+            ("CLOAKROOM_ISSUER", "https://environment.example"),
+        ]);
+        let refused = issuer(&[
+            ("CLOAKROOM_CONFIG", path),
+            ("CLOAKROOM_ISSUER", "http://canary.example"),
+        ]);
+        std::fs::remove_file(path).unwrap();
+        assert_eq!(from_file.as_deref(), Ok("https://file.example"));
+        assert_eq!(replaced.as_deref(), Ok("https://environment.example"));
+        assert!(!refused.unwrap_err().to_string().contains("canary"));
+    }
+}

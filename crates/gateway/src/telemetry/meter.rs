@@ -1,0 +1,247 @@
+//! Counts and times what goes over the network.
+//!
+//! [`Metered`] is put around an adapter, [`Meter::take`] tells what the invocation
+//! cost. The design promises numbers (no call for a malformed token, one read for an
+//! unknown one); tests hold it to them through here.
+
+use cloakroom_domain::family::{FamilyId, FamilyRecord, IndexKey, Transition};
+use cloakroom_domain::jwk::PublicJwk;
+use cloakroom_domain::jwt::Algorithm;
+use cloakroom_domain::ports::{
+    CreateError, CreateFamily, FindFamily, OnceName, PublicKeys, ReadEpoch, Roots, SignError,
+    Signer, StoreError, SubjectIndex, UpdateError, UpdateFamily, UseOnce,
+};
+use cloakroom_domain::seal::RootKeys;
+use cloakroom_domain::time::UnixTime;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A kind of network call.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Call {
+    /// Finds a family.
+    ReadFamily,
+    /// Changes a family.
+    UpdateFamily,
+    /// Starts a family.
+    CreateFamily,
+    /// Uses something once.
+    UseOnce,
+    /// Reads the epoch.
+    ReadEpoch,
+    /// Lists or ends the families of a subject.
+    SubjectIndex,
+    /// Signs.
+    Sign,
+    /// Reads public keys.
+    PublicKeys,
+}
+
+impl Call {
+    /// Whether KMS is called; else it is the store.
+    pub fn is_kms(self) -> bool {
+        matches!(self, Self::Sign | Self::PublicKeys)
+    }
+}
+
+/// Where calls are noted. Clones share one list. A function of Lambda serves one
+/// request at a time, so what was noted since the last `take` is one request's.
+#[derive(Clone, Debug, Default)]
+pub struct Meter(Arc<Mutex<Tally>>);
+
+impl Meter {
+    /// What was noted since the last time, which is then forgotten.
+    pub fn take(&self) -> Tally {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn measure<T>(&self, call: Call, answer: impl Future<Output = T>) -> T {
+        let start = Instant::now();
+        let answer = answer.await;
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .add(call, start.elapsed());
+        answer
+    }
+}
+
+/// Calls and how long each took.
+#[derive(Clone, Debug, Default)]
+pub struct Tally(Vec<(Call, Duration)>);
+
+impl Tally {
+    /// Nobody may ever `take`; memory must not grow for that.
+    const MAX: usize = 256;
+
+    /// All calls, in the order in which they ended.
+    pub fn calls(&self) -> &[(Call, Duration)] {
+        &self.0
+    }
+
+    /// How many of one kind.
+    pub fn count(&self, call: Call) -> usize {
+        self.0.iter().filter(|(other, _)| *other == call).count()
+    }
+
+    pub(super) fn add(&mut self, call: Call, time: Duration) {
+        if self.0.len() < Self::MAX {
+            self.0.push((call, time));
+        }
+    }
+}
+
+/// An adapter whose calls are noted.
+#[derive(Clone, Debug)]
+pub struct Metered<T> {
+    inner: T,
+    meter: Meter,
+}
+
+impl<T> Metered<T> {
+    /// Notes the calls of `inner` in `meter`.
+    pub fn new(inner: T, meter: Meter) -> Self {
+        Self { inner, meter }
+    }
+}
+
+impl<T: FindFamily> FindFamily for Metered<T> {
+    async fn find_family(&self, id: &FamilyId) -> Result<Option<FamilyRecord>, StoreError> {
+        let answer = self.inner.find_family(id);
+        self.meter.measure(Call::ReadFamily, answer).await
+    }
+}
+
+impl<T: UpdateFamily> UpdateFamily for Metered<T> {
+    async fn update_family(&self, transition: &Transition) -> Result<(), UpdateError> {
+        let answer = self.inner.update_family(transition);
+        self.meter.measure(Call::UpdateFamily, answer).await
+    }
+}
+
+impl<T: CreateFamily> CreateFamily for Metered<T> {
+    async fn create_family(
+        &self,
+        family: &FamilyRecord,
+        index: &[IndexKey],
+        authenticated_at: UnixTime,
+    ) -> Result<(), CreateError> {
+        let answer = self.inner.create_family(family, index, authenticated_at);
+        self.meter.measure(Call::CreateFamily, answer).await
+    }
+}
+
+impl<T: UseOnce> UseOnce for Metered<T> {
+    async fn use_once(&self, name: &OnceName, forget_after: UnixTime) -> Result<bool, StoreError> {
+        let answer = self.inner.use_once(name, forget_after);
+        self.meter.measure(Call::UseOnce, answer).await
+    }
+}
+
+impl<T: ReadEpoch> ReadEpoch for Metered<T> {
+    async fn epoch(&self) -> Result<UnixTime, StoreError> {
+        self.meter
+            .measure(Call::ReadEpoch, self.inner.epoch())
+            .await
+    }
+}
+
+impl<T: SubjectIndex> SubjectIndex for Metered<T> {
+    async fn families_of(&self, key: &IndexKey) -> Result<Vec<FamilyId>, StoreError> {
+        let answer = self.inner.families_of(key);
+        self.meter.measure(Call::SubjectIndex, answer).await
+    }
+
+    async fn end_subject(
+        &self,
+        key: &IndexKey,
+        not_before: UnixTime,
+        forget_after: UnixTime,
+    ) -> Result<(), StoreError> {
+        let answer = self.inner.end_subject(key, not_before, forget_after);
+        self.meter.measure(Call::SubjectIndex, answer).await
+    }
+}
+
+impl<T: Signer> Signer for Metered<T> {
+    fn key_id(&self) -> &str {
+        self.inner.key_id()
+    }
+
+    fn algorithm(&self) -> Algorithm {
+        self.inner.algorithm()
+    }
+
+    async fn sign(&self, input: &[u8]) -> Result<Vec<u8>, SignError> {
+        self.meter.measure(Call::Sign, self.inner.sign(input)).await
+    }
+}
+
+impl<T: PublicKeys> PublicKeys for Metered<T> {
+    async fn public_keys(&self) -> Result<Vec<PublicJwk>, SignError> {
+        let answer = self.inner.public_keys();
+        self.meter.measure(Call::PublicKeys, answer).await
+    }
+}
+
+/// Not counted: the adapter itself remembers the roots, and asks once per start.
+impl<T: Roots> Roots for Metered<T> {
+    async fn roots(&self) -> Result<Arc<RootKeys>, SignError> {
+        self.inner.roots().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Store;
+
+    impl FindFamily for Store {
+        async fn find_family(&self, _: &FamilyId) -> Result<Option<FamilyRecord>, StoreError> {
+            Ok(None)
+        }
+    }
+
+    impl ReadEpoch for Store {
+        async fn epoch(&self) -> Result<UnixTime, StoreError> {
+            Err(StoreError::Malformed("epoch"))
+        }
+    }
+
+    #[tokio::test]
+    async fn every_call_is_counted_once_whether_it_worked_or_not() {
+        let meter = Meter::default();
+        let store = Metered::new(Store, meter.clone());
+        assert!(
+            store
+                .find_family(&FamilyId([0; 16]))
+                .await
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            store
+                .find_family(&FamilyId([1; 16]))
+                .await
+                .unwrap()
+                .is_none()
+        );
+        assert!(store.epoch().await.is_err());
+
+        let tally = meter.take();
+        assert_eq!(tally.count(Call::ReadFamily), 2);
+        assert_eq!(tally.count(Call::ReadEpoch), 1);
+        assert_eq!(tally.count(Call::Sign), 0);
+        assert!(meter.take().calls().is_empty(), "taking forgets");
+    }
+
+    #[test]
+    fn a_tally_that_nobody_takes_does_not_grow_for_ever() {
+        let mut tally = Tally::default();
+        for _ in 0..1000 {
+            tally.add(Call::Sign, Duration::ZERO);
+        }
+        assert_eq!(tally.calls().len(), Tally::MAX);
+    }
+}
