@@ -1,0 +1,159 @@
+//! The public half of the signing keys, for the JWKS.
+
+use super::breaker::Breaker;
+use super::{check_key, resting};
+use crate::CallFailure;
+use aws_sdk_kms::Client;
+use aws_sdk_kms::primitives::Blob;
+use aws_sdk_kms::types::{KeySpec, KeyUsageType};
+use cloakroom_domain::jwk::PublicJwk;
+use cloakroom_domain::jwt::{Algorithm, kms_key_id};
+use cloakroom_domain::ports::{PublicKeys, SignError};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// How long a set is handed out without asking KMS.
+const FRESH: Duration = Duration::from_secs(5 * 60);
+
+/// How long it is handed out while KMS does not answer. Public keys do not change;
+/// what would be missed is that one was disabled.
+const STALE: Duration = Duration::from_secs(60 * 60);
+
+/// Reads public keys from KMS.
+#[derive(Debug)]
+pub struct KmsPublicKeys {
+    client: Client,
+    arns: Vec<String>,
+    algorithm: Algorithm,
+    cached: Mutex<Option<KeySet>>,
+    breaker: Breaker,
+}
+
+#[derive(Debug)]
+struct KeySet {
+    keys: Vec<PublicJwk>,
+    read_at: Instant,
+}
+
+impl KmsPublicKeys {
+    /// Publishes the keys of these ARNs. The first one signs with `algorithm`; the
+    /// others may be of any kind that we sign with.
+    pub fn new(client: Client, arns: Vec<String>, algorithm: Algorithm) -> Self {
+        Self {
+            client,
+            arns,
+            algorithm,
+            cached: Mutex::new(None),
+            breaker: Breaker::default(),
+        }
+    }
+
+    async fn read_all(&self) -> Result<Vec<PublicJwk>, SignError> {
+        if !self.breaker.admits() {
+            return Err(resting("GetPublicKey"));
+        }
+        let mut keys = Vec::with_capacity(self.arns.len());
+        for (position, arn) in self.arns.iter().enumerate() {
+            match self.read(arn, position == 0).await {
+                Ok(key) => keys.push(key),
+                Err(error) => {
+                    self.breaker.report(false);
+                    return Err(error);
+                }
+            }
+        }
+        self.breaker.report(true);
+        Ok(keys)
+    }
+
+    async fn read(&self, arn: &str, signs: bool) -> Result<PublicJwk, SignError> {
+        let output = self
+            .client
+            .get_public_key()
+            .key_id(arn)
+            .send()
+            .await
+            .map_err(|error| CallFailure::new("GetPublicKey", &error))?;
+        check_key(arn, output.key_id())?;
+        if output.key_usage() != Some(&KeyUsageType::SignVerify) {
+            return Err(SignError::Unacceptable("the key is not for signatures"));
+        }
+        let algorithm = output
+            .key_spec()
+            .and_then(|spec| algorithm_of(spec, self.algorithm))
+            .filter(|algorithm| !signs || *algorithm == self.algorithm)
+            .ok_or(SignError::Unacceptable(
+                "the key does not fit the algorithm",
+            ))?;
+        let spki = output.public_key().map(Blob::as_ref).unwrap_or_default();
+        PublicJwk::from_spki(spki, algorithm, &kms_key_id(arn))
+            .map_err(|_| SignError::Unacceptable("the public key is malformed"))
+    }
+}
+
+impl PublicKeys for KmsPublicKeys {
+    async fn public_keys(&self) -> Result<Vec<PublicJwk>, SignError> {
+        // Held while asking, so that one caller asks for all.
+        let mut cached = self.cached.lock().await;
+        let age = cached.as_ref().map(|set| set.read_at.elapsed());
+        if age.is_none_or(|age| age >= FRESH) {
+            match self.read_all().await {
+                Ok(keys) => {
+                    *cached = Some(KeySet {
+                        keys,
+                        read_at: Instant::now(),
+                    });
+                }
+                Err(error) if age.is_some_and(|age| age < STALE) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "stale public keys"
+                    );
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(cached
+            .as_ref()
+            .map(|set| set.keys.clone())
+            .unwrap_or_default())
+    }
+}
+
+/// With which algorithm a key of this kind signs, or signed. An RSA key can do
+/// two: the one that is configured, if it is one of them.
+fn algorithm_of(spec: &KeySpec, configured: Algorithm) -> Option<Algorithm> {
+    match spec {
+        KeySpec::Rsa2048 | KeySpec::Rsa3072 | KeySpec::Rsa4096 => Some(match configured {
+            Algorithm::PS256 => Algorithm::PS256,
+            Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDsa => Algorithm::RS256,
+        }),
+        KeySpec::EccNistP256 => Some(Algorithm::ES256),
+        KeySpec::EccNistEdwards25519 => Some(Algorithm::EdDsa),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_published_with_the_algorithm_of_its_kind() {
+        use Algorithm::{ES256, EdDsa, PS256, RS256};
+        let cases = [
+            (KeySpec::Rsa2048, RS256, Some(RS256)),
+            (KeySpec::Rsa4096, PS256, Some(PS256)),
+            (KeySpec::Rsa3072, ES256, Some(RS256)),
+            (KeySpec::EccNistP256, RS256, Some(ES256)),
+            (KeySpec::EccNistEdwards25519, RS256, Some(EdDsa)),
+            (KeySpec::EccNistP384, ES256, None),
+            (KeySpec::Hmac256, RS256, None),
+            (KeySpec::SymmetricDefault, RS256, None),
+        ];
+        for (spec, configured, published) in cases {
+            assert_eq!(algorithm_of(&spec, configured), published, "{spec:?}");
+        }
+    }
+}

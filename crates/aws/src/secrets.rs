@@ -1,0 +1,123 @@
+//! Secrets by reference: configuration says where a secret is, never what it is.
+
+use crate::CallFailure;
+use aws_config::SdkConfig;
+use cloakroom_domain::config::{Config, SecretRef};
+use std::collections::BTreeMap;
+use zeroize::Zeroizing;
+
+/// Reads secrets from where they are kept.
+#[derive(Clone, Debug)]
+pub struct Secrets {
+    ssm: aws_sdk_ssm::Client,
+    secrets_manager: aws_sdk_secretsmanager::Client,
+}
+
+/// A secret could not be had. Says neither where it is nor what it is.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SecretError {
+    /// It is not where the reference says, or has no text.
+    #[error("the secret is missing or empty")]
+    Missing,
+    /// It could not be asked for.
+    #[error("the secret could not be read")]
+    Unavailable(#[from] CallFailure),
+}
+
+impl Secrets {
+    /// Asks the services of this configuration.
+    pub fn new(config: &SdkConfig) -> Self {
+        Self {
+            ssm: aws_sdk_ssm::Client::new(config),
+            secrets_manager: aws_sdk_secretsmanager::Client::new(config),
+        }
+    }
+
+    /// Reads a secret; `env` is the function's environment.
+    ///
+    /// # Errors
+    ///
+    /// See [`SecretError`]. An empty secret is none: it would authenticate
+    /// nobody, or everybody.
+    pub async fn resolve(
+        &self,
+        reference: &SecretRef,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<Zeroizing<String>, SecretError> {
+        let secret = match reference {
+            SecretRef::Env(name) => env(name),
+            SecretRef::Ssm(name) => self.parameter(name).await?,
+            SecretRef::SecretsManager(id) => self.secret(id).await?,
+        };
+        secret
+            .filter(|secret| !secret.is_empty())
+            .map(Zeroizing::new)
+            .ok_or(SecretError::Missing)
+    }
+
+    /// Reads our secrets at all identity providers, by the provider's id.
+    ///
+    /// # Errors
+    ///
+    /// See [`SecretError`].
+    pub async fn of_providers(
+        &self,
+        config: &Config,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<BTreeMap<String, Zeroizing<String>>, SecretError> {
+        let mut secrets = BTreeMap::new();
+        for idp in &config.identity_providers {
+            if let Some(reference) = &idp.client_secret {
+                secrets.insert(idp.id.clone(), self.resolve(reference, &env).await?);
+            }
+        }
+        Ok(secrets)
+    }
+
+    async fn parameter(&self, name: &str) -> Result<Option<String>, SecretError> {
+        let output = self
+            .ssm
+            .get_parameter()
+            .name(name)
+            .with_decryption(true)
+            .send()
+            .await
+            .map_err(|error| CallFailure::new("GetParameter", &error))?;
+        Ok(output.parameter.and_then(|parameter| parameter.value))
+    }
+
+    async fn secret(&self, id: &str) -> Result<Option<String>, SecretError> {
+        let output = self
+            .secrets_manager
+            .get_secret_value()
+            .secret_id(id)
+            .send()
+            .await
+            .map_err(|error| CallFailure::new("GetSecretValue", &error))?;
+        Ok(output.secret_string)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_secret_of_the_environment_is_found_unless_it_is_empty() {
+        let secrets = Secrets::new(&crate::sdk_config().await);
+        let env = |name: &str| match name {
+            "A" => Some("s3cret".to_owned()),
+            "EMPTY" => Some(String::new()),
+            _ => None,
+        };
+        let resolve = |name: &str| {
+            let reference = SecretRef::Env(name.into());
+            let secrets = secrets.clone();
+            async move { secrets.resolve(&reference, env).await }
+        };
+        assert_eq!(resolve("A").await.unwrap().as_str(), "s3cret");
+        for name in ["EMPTY", "B"] {
+            assert!(matches!(resolve(name).await, Err(SecretError::Missing)));
+        }
+    }
+}
