@@ -1,0 +1,293 @@
+use aws_lc_rs::digest::{SHA256, SHA512, digest};
+use cloakroom_domain::ports::{CallbackCode, IdentityProviders};
+use serde_json::{Value, json};
+
+use crate::testing::{NOW, TestIdp, b64, callback, jwk, refusal, relying_party, sign_in};
+
+const TOKEN: &[u8] = b"upstream-access-token";
+
+/// Signs in with an ID token that differs in these members.
+async fn differing(header: Value, claims: Value) -> Result<(), &'static str> {
+    let idp = TestIdp::start().await;
+    let (oidc, _) = idp.relying_party();
+    idp.issue(header, claims);
+    match sign_in(&oidc, &idp).await {
+        Ok(_) => Ok(()),
+        error => Err(refusal(error)),
+    }
+}
+
+async fn demanding(claims: Value, demand: impl Fn(&mut CallbackCode<'_>)) -> bool {
+    let idp = TestIdp::start().await;
+    let (oidc, _) = idp.relying_party();
+    idp.issue(json!({}), claims);
+    let mut callback = callback(&idp);
+    demand(&mut callback);
+    oidc.redeem("demo", &callback).await.is_ok()
+}
+
+#[tokio::test]
+async fn a_good_token_of_each_configured_algorithm_is_taken() {
+    for alg in ["ES256", "RS256", "EdDSA"] {
+        assert_eq!(differing(json!({"alg": alg}), json!({})).await, Ok(()));
+    }
+    assert_eq!(differing(json!({"typ": null}), json!({})).await, Ok(()));
+}
+
+#[tokio::test]
+async fn a_token_that_differs_in_its_header_is_refused() {
+    // D10
+    for header in [
+        json!({"alg": "none"}),
+        json!({"alg": "HS256"}),
+        json!({"alg": "ES512"}),
+        json!({"alg": "RS384"}),
+        json!({"alg": "ES256", "kid": "RS256"}),
+        json!({"kid": "unknown"}),
+        json!({"kid": "../../etc/passwd"}),
+        json!({"typ": "at+jwt"}),
+        json!({"typ": "logout+jwt"}),
+        json!({"crit": ["exp"]}),
+        json!({"jku": "https://evil.example/jwks"}),
+        json!({"jwk": jwk("ES256")}),
+        json!({"zip": "DEF"}),
+    ] {
+        let answer = differing(header.clone(), json!({})).await;
+        assert!(answer.is_err(), "{header}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_no_plain_jws_is_refused() {
+    // D10: a JWE has five parts; base64url has no padding and no + or /.
+    let idp = TestIdp::start().await;
+    let (oidc, _) = idp.relying_party();
+    let good = idp.id_token(json!({}), json!({}));
+    for bad in [
+        format!("{good}.AAAA.AAAA"),
+        format!("{good}="),
+        good.replacen('.', ".+", 1),
+        good.replacen('.', "./", 1),
+        format!("{} ", good),
+        good[..good.len() - 2].to_owned(),
+        format!("{}AAAA", &good[..good.len() - 4]),
+    ] {
+        idp.tokens(json!({"id_token": bad}));
+        refusal(sign_in(&oidc, &idp).await);
+    }
+    idp.tokens(json!({"id_token": good}));
+    assert!(sign_in(&oidc, &idp).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_token_without_kid_is_taken_if_only_one_key_can_be_meant() {
+    let idp = TestIdp::start().await;
+    let (oidc, _) = idp.relying_party();
+    idp.issue(json!({"kid": null}), json!({}));
+    assert!(sign_in(&oidc, &idp).await.is_ok());
+
+    let mut twin = jwk("ES256");
+    twin["kid"] = json!("twin");
+    idp.publish(json!({"keys": [jwk("ES256"), twin]}));
+    let (oidc, _) = idp.relying_party();
+    refusal(sign_in(&oidc, &idp).await);
+}
+
+#[tokio::test]
+async fn a_token_that_differs_in_one_claim_is_refused() {
+    // D10, A17
+    let now = NOW.0;
+    for (claims, expected) in [
+        (
+            json!({"iss": "https://evil.example"}),
+            "the token is of another issuer",
+        ),
+        (
+            json!({"iss": null}),
+            "a claim of the token is missing or malformed",
+        ),
+        (json!({"aud": "another"}), "the token is for another client"),
+        (
+            json!({"aud": ["another"]}),
+            "the token is for another client",
+        ),
+        (
+            json!({"aud": []}),
+            "a claim of the token is missing or malformed",
+        ),
+        (
+            json!({"aud": null}),
+            "a claim of the token is missing or malformed",
+        ),
+        (
+            json!({"aud": ["cloakroom", "another"], "azp": "cloakroom"}),
+            "the token is for others too",
+        ),
+        (
+            json!({"azp": "another"}),
+            "the token was given to another client",
+        ),
+        (
+            json!({"nonce": null}),
+            "a claim of the token is missing or malformed",
+        ),
+        (
+            json!({"nonce": "another"}),
+            "the token's nonce is another login's",
+        ),
+        (
+            json!({"nonce": "the-nonce2"}),
+            "the token's nonce is another login's",
+        ),
+        (
+            json!({"nonce": ["the-nonce"]}),
+            "a claim of the token is missing or malformed",
+        ),
+        (
+            json!({"exp": now - 60, "iat": now - 300}),
+            "the token has expired",
+        ),
+        (
+            json!({"exp": null}),
+            "a claim of the token is missing or malformed",
+        ),
+        (
+            json!({"exp": "2000000000"}),
+            "a claim of the token is missing or malformed",
+        ),
+        (json!({"iat": now + 61}), "the token is from the future"),
+        (
+            json!({"iat": now - 661}),
+            "the token is older than the login",
+        ),
+        (
+            json!({"iat": null}),
+            "a claim of the token is missing or malformed",
+        ),
+        (json!({"nbf": now + 61}), "the token is from the future"),
+        (
+            json!({"auth_time": now + 61}),
+            "the sign-in is from the future",
+        ),
+        (
+            json!({"auth_time": "yesterday"}),
+            "a claim of the token is missing or malformed",
+        ),
+        (
+            json!({"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"}),
+            "the token is not for this access token",
+        ),
+        (
+            json!({"at_hash": ""}),
+            "the token is not for this access token",
+        ),
+        (
+            json!({"at_hash": 7}),
+            "a claim of the token is missing or malformed",
+        ),
+        (
+            json!({"sub": null}),
+            "a claim of the token is missing or malformed",
+        ),
+        (
+            json!({"sub": 7}),
+            "a claim of the token is missing or malformed",
+        ),
+    ] {
+        let answer = differing(json!({}), claims.clone()).await;
+        assert_eq!(answer, Err(expected), "{claims}");
+    }
+    for claims in [
+        json!({"azp": "cloakroom"}),
+        json!({"aud": ["cloakroom"]}),
+        json!({"exp": now - 59, "iat": now - 300}),
+        json!({"iat": now + 60}),
+        json!({"iat": now - 660}),
+    ] {
+        assert_eq!(
+            differing(json!({}), claims.clone()).await,
+            Ok(()),
+            "{claims}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_issuer_with_a_slash_more_is_another_issuer() {
+    // D10
+    let idp = TestIdp::start().await;
+    let (oidc, _) = idp.relying_party();
+    idp.issue(json!({}), json!({"iss": format!("{}/", idp.issuer)}));
+    assert_eq!(
+        refusal(sign_in(&oidc, &idp).await),
+        "the token is of another issuer"
+    );
+}
+
+#[tokio::test]
+async fn further_audiences_must_be_trusted_and_the_party_named() {
+    let idp = TestIdp::start().await;
+    let config = idp.config(r#"trusted_audiences = ["partner"]"#);
+    let (oidc, _) = relying_party(&config);
+    let with = |claims: Value| {
+        idp.issue(json!({}), claims);
+        sign_in(&oidc, &idp)
+    };
+    let both = ["cloakroom", "partner"];
+    assert!(with(json!({"aud": both, "azp": "cloakroom"})).await.is_ok());
+    refusal(with(json!({"aud": both})).await);
+    refusal(with(json!({"aud": both, "azp": "partner"})).await);
+    refusal(with(json!({"aud": ["partner"], "azp": "cloakroom"})).await);
+}
+
+#[tokio::test]
+async fn the_access_token_is_tied_by_the_hash_of_the_algorithm() {
+    for (alg, hash) in [("ES256", &SHA256), ("RS256", &SHA256), ("EdDSA", &SHA512)] {
+        let digest = digest(hash, TOKEN);
+        let half = |from: usize| {
+            let length = digest.as_ref().len();
+            b64(&digest.as_ref()[from * length / 2..(from + 1) * length / 2])
+        };
+        let header = json!({"alg": alg});
+        assert_eq!(
+            differing(header.clone(), json!({"at_hash": half(0)})).await,
+            Ok(())
+        );
+        let right = differing(header.clone(), json!({"at_hash": half(1)})).await;
+        assert!(right.is_err(), "{alg}");
+        let whole = differing(header, json!({"at_hash": b64(digest.as_ref())})).await;
+        assert!(whole.is_err(), "{alg}");
+    }
+}
+
+#[tokio::test]
+async fn a_demanded_age_is_judged() {
+    // A17.7
+    let with_age = async |claims| demanding(claims, |callback| callback.max_age = Some(300)).await;
+    assert!(with_age(json!({"auth_time": NOW.0 - 360})).await);
+    assert!(!with_age(json!({"auth_time": NOW.0 - 361})).await);
+    assert!(!with_age(json!({})).await);
+    assert!(demanding(json!({"auth_time": NOW.0 - 90_000}), |_| {}).await);
+}
+
+#[tokio::test]
+async fn a_demanded_authentication_context_is_judged() {
+    let with_acr = async |claims| {
+        demanding(claims, |callback| callback.acr_values = Some("gold silver")).await
+    };
+    assert!(with_acr(json!({"acr": "silver"})).await);
+    for claims in [
+        json!({"acr": "bronze"}),
+        json!({"acr": "gold silver"}),
+        json!({"acr": ""}),
+        json!({}),
+    ] {
+        assert!(!with_acr(claims).await);
+    }
+}
+
+#[tokio::test]
+async fn a_login_without_a_nonce_is_refused() {
+    assert!(!demanding(json!({"nonce": ""}), |callback| callback.nonce = "").await);
+    assert!(!demanding(json!({}), |callback| callback.nonce = "").await);
+}
