@@ -1,1 +1,238 @@
-//! Placeholder.
+//! The Lambda authorizer: reads the event, asks the rules, writes the answer and
+//! one log line. Composed in `main.rs`.
+
+use cloakroom_domain::authorize::{Authorizer, Facts, Origin, Outage, Verdict};
+use cloakroom_domain::config::Config;
+use cloakroom_domain::ports::{FindFamily, ReadEpoch, Roots, Signer, UpdateFamily, World};
+use cloakroom_domain::time::UnixTime;
+use cloakroom_gateway::authorizer::{
+    Answer, AuthorizerEvent, Credential, Encoded, EventKind, credential,
+};
+use cloakroom_gateway::csrf;
+use cloakroom_gateway::entry::FunctionFailure;
+use cloakroom_gateway::telemetry::{Decision, Meter, Metered, Metric};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The gateway gives up after 10 s (HTTP APIs), and a client long before that. What
+/// is not decided by then is "unavailable".
+const TIME_BUDGET: Duration = Duration::from_secs(4);
+
+/// Headers with which a client asks a framework behind us to take the request for
+/// one of another method, which the policy has not judged (D25).
+const METHOD_OVERRIDES: [&str; 3] = [
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+
+/// The function.
+#[derive(Debug)]
+pub struct Handler<S, G, R> {
+    config: Arc<Config>,
+    authorizer: Authorizer<Metered<S>, Metered<G>, R>,
+    meter: Meter,
+}
+
+/// What is decided before or after the rules: all that the log line and the answer
+/// are made of.
+struct Outcome {
+    verdict: Judged,
+    facts: Facts,
+}
+
+enum Judged {
+    /// The rules have spoken.
+    Rules(Verdict),
+    /// No usable credential: 401.
+    Unauthorized(&'static str),
+    /// The request is not one that this token may make from there: 403.
+    Forbidden(&'static str),
+}
+
+impl<S, G, R> Handler<S, G, R>
+where
+    S: FindFamily + UpdateFamily + ReadEpoch,
+    G: Signer,
+    R: Roots,
+{
+    /// Puts the function together from its ports.
+    pub fn new(
+        config: Arc<Config>,
+        not_before: UnixTime,
+        store: S,
+        signer: G,
+        roots: R,
+        world: World,
+    ) -> Self {
+        let meter = Meter::default();
+        Self {
+            authorizer: Authorizer::new(
+                Arc::clone(&config),
+                not_before,
+                Metered::new(store, meter.clone()),
+                Metered::new(signer, meter.clone()),
+                roots,
+                world,
+            ),
+            config,
+            meter,
+        }
+    }
+
+    /// Answers one event. The same bytes as in Lambda, whoever calls.
+    ///
+    /// # Errors
+    ///
+    /// What API Gateway is to see as an error: 401 and 503 are never cached so.
+    pub async fn handle(&self, event: &[u8]) -> Result<Vec<u8>, FunctionFailure> {
+        let Ok(event) = AuthorizerEvent::parse(event) else {
+            Decision::new("authorizer", "unauthorized")
+                .word("reason", "unknown_event")
+                .emit();
+            return Err(FunctionFailure::Unauthorized);
+        };
+        let outcome = self.judge(&event).await;
+        let answer = outcome.answer();
+        let encoded = answer.encode(&event, self.config.authorizer.simple_responses);
+        let (result, unfit) = match encoded {
+            Encoded::Done(result) => (result, false),
+            Encoded::Unfit => (Err(FunctionFailure::Unavailable), true),
+        };
+        self.log(&event, &outcome, unfit);
+        result
+    }
+
+    async fn judge(&self, event: &AuthorizerEvent) -> Outcome {
+        let presented = match self.presented(event) {
+            Ok(presented) => presented,
+            Err(verdict) => return verdict.into(),
+        };
+        let decision = self.authorizer.authorize(
+            presented.scheme,
+            presented.text,
+            &event.method,
+            &event.resource,
+        );
+        match tokio::time::timeout(TIME_BUDGET, decision).await {
+            Ok((verdict, facts)) => Outcome {
+                verdict: Judged::Rules(verdict),
+                facts,
+            },
+            Err(_) => Judged::Rules(Verdict::Unavailable(Outage::Store)).into(),
+        }
+    }
+
+    /// The credential, if the request may present one at all from where it comes.
+    fn presented<'a>(&self, event: &'a AuthorizerEvent) -> Result<Credential<'a>, Judged> {
+        let apis = &self.config.authorizer.apis;
+        if !apis.is_empty() && !apis.contains(&event.arn.api_and_stage()) {
+            return Err(Judged::Unauthorized("foreign_api"));
+        }
+        let presented = credential(event.kind, &event.headers, self.config.edge)
+            .map_err(|missing| Judged::Unauthorized(missing.name()))?;
+        if METHOD_OVERRIDES
+            .iter()
+            .any(|name| event.headers.contains(name))
+        {
+            return Err(Judged::Forbidden("method_override"));
+        }
+        if presented.from_cookie {
+            let origins = &self.config.allowed_origins;
+            csrf::judge(&event.headers, &self.config.issuer, origins)
+                .map_err(|_| Judged::Forbidden("csrf"))?;
+        }
+        Ok(presented)
+    }
+
+    fn log(&self, event: &AuthorizerEvent, outcome: &Outcome, unfit: bool) {
+        let (name, reason) = if unfit {
+            ("unavailable", "answer_unfit")
+        } else {
+            outcome.names()
+        };
+        let facts = &outcome.facts;
+        let mut line = Decision::new("authorizer", name)
+            .word("reason", reason)
+            .word("kind", event.kind.name())
+            .flag("first_use", facts.first_use)
+            .calls(&self.meter.take());
+        if event.kind != EventKind::RestToken {
+            line = line.id("request_id", &event.request_id);
+        }
+        for (key, value) in [
+            ("subject", &facts.subject_tag),
+            ("family", &facts.family_tag),
+        ] {
+            if let Some(value) = value {
+                line = line.id(key, value);
+            }
+        }
+        if facts.identity == Some(Origin::Memory) {
+            line = line.count(Metric::IdentityHits, 1);
+        }
+        match facts.jwt {
+            Some(Origin::Memory) => line = line.count(Metric::JwtMemoryHits, 1),
+            Some(Origin::Item) => line = line.count(Metric::JwtItemHits, 1),
+            Some(Origin::Made) | None => {}
+        }
+        if let Some(metric) = outcome.alarm() {
+            line = line.count(metric, 1);
+        }
+        line.emit();
+    }
+}
+
+impl Outcome {
+    fn answer(&self) -> Answer<'_> {
+        let subject_tag = self.facts.subject_tag.as_deref();
+        match &self.verdict {
+            Judged::Rules(Verdict::Allow(allowed)) => Answer::Allow {
+                allowed,
+                subject_tag: subject_tag.unwrap_or_default(),
+            },
+            Judged::Rules(Verdict::Forbidden(_)) | Judged::Forbidden(_) => {
+                Answer::Forbid { subject_tag }
+            }
+            Judged::Rules(Verdict::Unauthorized(_)) | Judged::Unauthorized(_) => {
+                Answer::Unauthorized
+            }
+            Judged::Rules(Verdict::Unavailable(_)) => Answer::Unavailable,
+        }
+    }
+
+    fn names(&self) -> (&'static str, &'static str) {
+        match &self.verdict {
+            Judged::Rules(Verdict::Allow(_)) => ("allowed", "policy"),
+            Judged::Rules(Verdict::Forbidden(refusal)) => ("forbidden", refusal.name()),
+            Judged::Rules(Verdict::Unauthorized(rejection)) => ("unauthorized", rejection.name()),
+            Judged::Rules(Verdict::Unavailable(outage)) => ("unavailable", outage.name()),
+            Judged::Forbidden(reason) => ("forbidden", reason),
+            Judged::Unauthorized(reason) => ("unauthorized", reason),
+        }
+    }
+
+    /// What somebody should look at.
+    fn alarm(&self) -> Option<Metric> {
+        match &self.verdict {
+            Judged::Rules(Verdict::Unauthorized(rejection)) if rejection.is_alarming() => {
+                Some(Metric::SealsBroken)
+            }
+            Judged::Rules(Verdict::Unavailable(Outage::UnknownSeal)) => Some(Metric::UnknownFormat),
+            Judged::Rules(Verdict::Unavailable(
+                Outage::StoreThrottled | Outage::SignerThrottled,
+            )) => Some(Metric::Throttled),
+            Judged::Forbidden("csrf") => Some(Metric::CsrfRefusals),
+            Judged::Rules(_) | Judged::Forbidden(_) | Judged::Unauthorized(_) => None,
+        }
+    }
+}
+
+impl From<Judged> for Outcome {
+    fn from(verdict: Judged) -> Self {
+        Self {
+            verdict,
+            facts: Facts::default(),
+        }
+    }
+}

@@ -1,1 +1,115 @@
-//! Placeholder.
+//! Public keys (RFC 7517) and authorization server metadata (RFC 8414).
+//! Composed in `main.rs`.
+
+mod metadata;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use cloakroom_domain::config::Config;
+use cloakroom_domain::jwk::PublicJwk;
+use cloakroom_domain::ports::PublicKeys;
+use cloakroom_domain::token::sha256;
+use cloakroom_gateway::entry::FunctionFailure;
+use cloakroom_gateway::http::oauth_error::OAuthError;
+use cloakroom_gateway::http::{Method, Request, Response, StatusCode, header, serve};
+use cloakroom_gateway::telemetry::{Decision, Meter, Metered};
+use metadata::Metadata;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// How long services and proxies may keep the keys. A new key is published at
+/// least this long before it signs.
+const MAX_AGE: &str = "public, max-age=300";
+
+/// The function.
+#[derive(Debug)]
+pub struct Handler<K> {
+    config: Arc<Config>,
+    keys: Metered<K>,
+    meter: Meter,
+}
+
+#[derive(Serialize)]
+struct KeySet {
+    keys: Vec<PublicJwk>,
+}
+
+impl<K: PublicKeys> Handler<K> {
+    /// Puts the function together from its ports.
+    pub fn new(config: Arc<Config>, keys: K) -> Self {
+        let meter = Meter::default();
+        Self {
+            config,
+            keys: Metered::new(keys, meter.clone()),
+            meter,
+        }
+    }
+
+    /// Answers one event.
+    ///
+    /// # Errors
+    ///
+    /// Never: every fault is an HTTP answer.
+    pub async fn handle(&self, event: &[u8]) -> Result<Vec<u8>, FunctionFailure> {
+        Ok(serve(event, |request| self.route(request)).await)
+    }
+
+    async fn route(&self, request: Request) -> Response {
+        let known = matches!(
+            request.path(),
+            "/.well-known/jwks.json" | "/.well-known/oauth-authorization-server"
+        );
+        if !known {
+            return Response::empty(StatusCode::NOT_FOUND);
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            return Response::method_not_allowed("GET, HEAD");
+        }
+        if request.path() == "/.well-known/jwks.json" {
+            self.key_set(&request).await
+        } else {
+            document(&request, &Metadata::new(&self.config))
+        }
+    }
+
+    async fn key_set(&self, request: &Request) -> Response {
+        let keys = self.keys.public_keys().await;
+        let line = |outcome| {
+            Decision::new("jwks", outcome)
+                .id("request_id", request.request_id())
+                .calls(&self.meter.take())
+        };
+        if let Ok(keys) = keys {
+            line("published").emit();
+            document(request, &KeySet { keys })
+        } else {
+            // Half a key set, or an old one without a limit, would make services
+            // refuse good tokens or accept withdrawn keys.
+            line("unavailable").emit();
+            OAuthError::TemporarilyUnavailable.to_response()
+        }
+    }
+}
+
+/// A document that anybody may read, also from a script on another site.
+fn document(request: &Request, body: &impl Serialize) -> Response {
+    let Ok(text) = serde_json::to_string(body) else {
+        return OAuthError::ServerError.to_response();
+    };
+    let etag = format!("\"{}\"", BASE64URL.encode(sha256(text.as_bytes())));
+    let known = request
+        .headers()
+        .all("if-none-match")
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|each| each == "*" || each.trim_start_matches("W/") == etag);
+    let response = if known {
+        Response::empty(StatusCode::NOT_MODIFIED)
+    } else {
+        Response::text(StatusCode::OK, "application/json", text)
+    };
+    response
+        .header(header::CACHE_CONTROL, MAX_AGE)
+        .header(header::ETAG, &etag)
+        .header(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")
+}

@@ -1,2 +1,23 @@
-//! Placeholder.
-fn main() {}
+//! The `jwks` bootstrap: names the adapters, and nothing else.
+
+// The types of nested futures are deep; the compiler wants to be told.
+#![recursion_limit = "256"]
+
+use cloakroom_aws::kms::{self, KmsPublicKeys};
+use cloakroom_gateway::entry;
+use cloakroom_gateway::settings::{self, Env, Need};
+use cloakroom_gateway::telemetry::{self, Format};
+use cloakroom_jwks::Handler;
+use std::error::Error;
+use std::sync::Arc;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let (settings, config) = settings::load(&Env, &[Need::SigningKeys])?;
+    telemetry::init(settings.log, Format::Json);
+    let sdk = cloakroom_aws::sdk_config().await;
+    let kms = kms::Client::new(&sdk);
+    let keys = KmsPublicKeys::new(kms, settings.signing_keys, config.jwt.algorithm);
+    let handler = Handler::new(Arc::new(config), keys);
+    entry::run(async |event: &[u8]| handler.handle(event).await).await
+}

@@ -1,1 +1,112 @@
-//! Placeholder.
+//! Sign-in, session and sign-out behind routes: `/auth/*` and `/oauth/authorize`.
+//! Composed in `main.rs`.
+
+mod authorize;
+mod browser;
+mod page;
+mod session;
+
+use cloakroom_domain::config::Config;
+use cloakroom_domain::login::{LoginError, LoginService};
+use cloakroom_domain::ports::{
+    CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, UpdateFamily, UseOnce, World,
+};
+use cloakroom_domain::time::UnixTime;
+use cloakroom_gateway::entry::FunctionFailure;
+use cloakroom_gateway::http::{Method, Request, Response, StatusCode, serve};
+use cloakroom_gateway::telemetry::{Decision, Meter, Metered, Metric};
+use std::sync::Arc;
+
+/// The function.
+#[derive(Debug)]
+pub struct Handler<S, R, P> {
+    config: Arc<Config>,
+    service: LoginService<Metered<S>, R, P>,
+    meter: Meter,
+}
+
+impl<S, R, P> Handler<S, R, P>
+where
+    S: FindFamily + UpdateFamily + CreateFamily + UseOnce + ReadEpoch,
+    R: Roots,
+    P: IdentityProviders,
+{
+    /// Puts the function together from its ports.
+    pub fn new(
+        config: Arc<Config>,
+        not_before: UnixTime,
+        store: S,
+        roots: R,
+        providers: P,
+        world: World,
+    ) -> Self {
+        let meter = Meter::default();
+        let store = Metered::new(store, meter.clone());
+        let service = LoginService::new(
+            Arc::clone(&config),
+            not_before,
+            store,
+            roots,
+            providers,
+            world,
+        );
+        Self {
+            config,
+            service,
+            meter,
+        }
+    }
+
+    /// Answers one event.
+    ///
+    /// # Errors
+    ///
+    /// Never: every fault is an HTTP answer.
+    pub async fn handle(&self, event: &[u8]) -> Result<Vec<u8>, FunctionFailure> {
+        Ok(serve(event, |request| self.route(request)).await)
+    }
+
+    async fn route(&self, request: Request) -> Response {
+        // One answer per path, and the methods that it takes. HEAD is none of them:
+        // link checkers must not start logins (D13).
+        let allow = match request.path() {
+            "/auth/login" | "/auth/callback" | "/auth/session" => "GET",
+            "/auth/logout" => "POST",
+            "/oauth/authorize" => "GET, POST",
+            _ => return Response::empty(StatusCode::NOT_FOUND),
+        };
+        match (request.path(), request.method()) {
+            ("/auth/login", &Method::GET) => self.login(&request).await,
+            ("/auth/callback", &Method::GET) => self.callback(&request).await,
+            ("/auth/session", &Method::GET) => self.session(&request).await,
+            ("/auth/logout", &Method::POST) => self.logout(&request).await,
+            ("/oauth/authorize", &Method::GET) => self.authorize(&request).await,
+            ("/oauth/authorize", &Method::POST) => self.confirm(&request).await,
+            _ => Response::method_not_allowed(allow),
+        }
+    }
+
+    /// The start of a log line.
+    fn line(&self, request: &Request, function: &'static str, outcome: &'static str) -> Decision {
+        Decision::new(function, outcome)
+            .id("request_id", request.request_id())
+            .calls(&self.meter.take())
+    }
+
+    /// A login that did not work, for the log and for the person.
+    fn login_failed(&self, request: &Request, error: LoginError) -> Response {
+        let mut line = self.line(request, "login", error.name());
+        match error {
+            LoginError::Refused(why) | LoginError::Unavailable(why) => {
+                line = line.word("reason", why);
+            }
+            LoginError::Replayed => line = line.count(Metric::Replay, 1),
+            LoginError::UnknownProvider
+            | LoginError::NotPending
+            | LoginError::Denied
+            | LoginError::SignedOut => {}
+        }
+        line.emit();
+        page::login_failed(request, error)
+    }
+}

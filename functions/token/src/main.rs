@@ -1,2 +1,30 @@
-//! Placeholder.
-fn main() {}
+//! The `token` bootstrap: names the adapters, and nothing else.
+
+use cloakroom_aws::dynamo::{self, DynamoStore};
+use cloakroom_aws::kms::{self, KmsRoots};
+use cloakroom_domain::ports::Roots;
+use cloakroom_gateway::entry;
+use cloakroom_gateway::settings::{self, Env, Need};
+use cloakroom_gateway::telemetry::{self, Format};
+use cloakroom_token::Handler;
+use std::error::Error;
+use std::sync::Arc;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let (settings, config) = settings::load(&Env, &[Need::Table, Need::MacKeys])?;
+    telemetry::init(settings.log, Format::Json);
+    let sdk = cloakroom_aws::sdk_config().await;
+    let store = DynamoStore::new(dynamo::Client::new(&sdk), settings.table);
+    let roots = KmsRoots::new(kms::Client::new(&sdk), settings.mac_keys);
+    // A failure here does not end the process: the next request tries again.
+    let _ = roots.roots().await;
+    let handler = Handler::new(
+        Arc::new(config),
+        settings.not_before,
+        store,
+        roots,
+        cloakroom_aws::world(),
+    );
+    entry::run(async |event: &[u8]| handler.handle(event).await).await
+}

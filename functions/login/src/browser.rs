@@ -1,0 +1,162 @@
+//! A browser's login: off to the provider, and back.
+
+use crate::{Handler, page};
+use cloakroom_domain::login::{
+    Callback, LOGIN_SECONDS, LoginError, LoginRequest, SignedIn, StartedLogin, cookie_suffix,
+};
+use cloakroom_domain::ports::{
+    CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, UpdateFamily, UseOnce,
+};
+use cloakroom_gateway::cookies::{self, SetCookie};
+use cloakroom_gateway::http::{Request, Response};
+
+/// How many logins may be under way in one browser. More tabs than this are an
+/// accident or an attack on the size of the Cookie header (D14).
+const MAX_PENDING: usize = 5;
+
+impl<S, R, P> Handler<S, R, P>
+where
+    S: FindFamily + UpdateFamily + CreateFamily + UseOnce + ReadEpoch,
+    R: Roots,
+    P: IdentityProviders,
+{
+    /// `GET /auth/login`
+    pub(crate) async fn login(&self, request: &Request) -> Response {
+        if is_speculative(request) {
+            self.line(request, "login", "not_a_navigation").emit();
+            return page::not_a_navigation(request);
+        }
+        let started = match request.query() {
+            Ok(query) => {
+                let asked = LoginRequest {
+                    idp: query.get("idp"),
+                    return_to: query.get("return_to"),
+                    prompt_login: query.get("prompt") == Some("login"),
+                    ..LoginRequest::default()
+                };
+                self.service.start(&asked).await
+            }
+            Err(_) => Err(LoginError::Refused("malformed query")),
+        };
+        match started {
+            Ok(started) => self.to_provider(request, &started),
+            Err(error) => self.login_failed(request, error),
+        }
+    }
+
+    /// Sends the browser to the provider, with the login's cookie.
+    pub(crate) fn to_provider(&self, request: &Request, started: &StartedLogin) -> Response {
+        let suffix = cookie_suffix(&started.state).unwrap_or_default();
+        let Ok(cookie) = SetCookie::login(suffix, &started.cookie, LOGIN_SECONDS) else {
+            return self.login_failed(request, LoginError::Refused("the request is too long"));
+        };
+        let mut response = Response::see_other(&started.location).cookie(&cookie);
+        // Make room: cookies say nothing about their age, so any of them goes.
+        let pending = cookies::pending_logins(request.headers());
+        for old in pending.iter().skip(MAX_PENDING - 1) {
+            if let Ok(cleared) = SetCookie::clear_login(old) {
+                response = response.cookie(&cleared);
+            }
+        }
+        self.line(request, "login", "started").emit();
+        response
+    }
+
+    /// `GET /auth/callback`
+    pub(crate) async fn callback(&self, request: &Request) -> Response {
+        let state = request
+            .query()
+            .ok()
+            .and_then(|query| query.get("state"))
+            .unwrap_or_default();
+        let suffix = cookie_suffix(state);
+        let outcome = match self.callback_parameters(request, state) {
+            Ok(callback) => self.service.callback(&callback).await,
+            Err(error) => Err(error),
+        };
+        let response = match outcome {
+            Ok(SignedIn::Browser {
+                session,
+                lifetime,
+                return_to,
+                subject_tag,
+            }) => {
+                self.line(request, "login", "signed_in")
+                    .id("subject", &subject_tag)
+                    .emit();
+                match SetCookie::session(session.expose(), lifetime) {
+                    // The Strict cookie is not sent when another site led here, so
+                    // the landing page is one of our own that goes on by itself.
+                    Ok(cookie) => page::landing(&return_to).cookie(&cookie),
+                    Err(_) => page::login_failed(request, LoginError::Unavailable("cookie")),
+                }
+            }
+            Ok(SignedIn::Confirm {
+                ticket,
+                client,
+                scope,
+                user,
+            }) => {
+                self.line(request, "login", "confirmation_asked").emit();
+                // The login's cookie stays: the answer must come from this browser.
+                return page::confirmation(&ticket, &client, &scope, &user);
+            }
+            Ok(SignedIn::Answer(answer)) => {
+                self.line(request, "login", "client_answered").emit();
+                Response::see_other(&answer.location)
+            }
+            // Nothing is lost: the same callback may be tried again.
+            Err(error @ LoginError::Unavailable(_)) => return self.login_failed(request, error),
+            Err(error) => self.login_failed(request, error),
+        };
+        match suffix.map(SetCookie::clear_login) {
+            Some(Ok(cleared)) => response.cookie(&cleared),
+            _ => response,
+        }
+    }
+
+    /// What came back, and the cookie that belongs to it. A parameter twice, both
+    /// code and error, or neither: not an answer of a provider (RFC 6749 §4.1.2).
+    fn callback_parameters<'a>(
+        &self,
+        request: &'a Request,
+        state: &'a str,
+    ) -> Result<Callback<'a>, LoginError> {
+        let query = request
+            .query()
+            .map_err(|_| LoginError::Refused("malformed query"))?;
+        let suffix = cookie_suffix(state).ok_or(LoginError::NotPending)?;
+        let cookie = request
+            .cookie(&cookies::login_name(suffix))
+            .ok()
+            .flatten()
+            .ok_or(LoginError::NotPending)?;
+        let result = match (query.get("code"), query.get("error")) {
+            (Some(code), None) => Ok(code),
+            (None, Some(error)) => Err(error),
+            _ => return Err(LoginError::Refused("neither code nor error")),
+        };
+        Ok(Callback {
+            state,
+            cookie,
+            result,
+            iss: query.get("iss"),
+            old_session: request.cookie(cookies::SESSION).ok().flatten(),
+        })
+    }
+}
+
+/// Loaded ahead, or inside another page: nobody has asked for this (D14).
+fn is_speculative(request: &Request) -> bool {
+    let has = |name, word: &str| {
+        request
+            .headers()
+            .all(name)
+            .any(|value| value.to_ascii_lowercase().contains(word))
+    };
+    has("sec-purpose", "prefetch")
+        || has("purpose", "prefetch")
+        || ["iframe", "frame", "embed", "object"]
+            .iter()
+            .any(|dest| has("sec-fetch-dest", dest))
+}

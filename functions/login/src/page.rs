@@ -1,0 +1,160 @@
+//! The few pages that people see. No script, no form but one, nothing loaded.
+
+use cloakroom_domain::login::LoginError;
+use cloakroom_gateway::http::{Page, Request, Response, StatusCode, escape, header};
+use serde::Serialize;
+
+const STYLE: &str = "\
+:root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
+body{max-width:32rem;margin:12vh auto;padding:0 1.25rem}\
+h1{font-size:1.4rem}\
+a,button{font:inherit}\
+button{padding:.6rem 1.2rem;margin:1rem .5rem 0 0;border-radius:.5rem;border:1px solid;cursor:pointer}\
+li{margin:.25rem 0}";
+
+#[derive(Serialize)]
+struct ErrorBody {
+    error: &'static str,
+    error_description: &'static str,
+}
+
+/// Goes on to `return_to` by itself: the request that follows comes from our own
+/// site, so that the Strict cookie is sent with it.
+pub(crate) fn landing(return_to: &str) -> Response {
+    let body = format!(
+        "<h1>Signed in</h1><p><a href=\"{}\">Go on</a></p>",
+        escape(return_to)
+    );
+    Response::html(
+        StatusCode::OK,
+        &Page {
+            title: "Signed in",
+            style: STYLE,
+            refresh: Some(return_to),
+            body: &body,
+        },
+    )
+}
+
+/// Asks whether it was the user who started this client.
+pub(crate) fn confirmation(ticket: &str, client: &str, scope: &str, user: &str) -> Response {
+    let scopes: String = scope
+        .split(' ')
+        .map(|scope| format!("<li><code>{}</code></li>", escape(scope)))
+        .collect();
+    let body = format!(
+        "<h1>Let {client} in?</h1>\
+         <p>You are signed in as <strong>{user}</strong>. \
+         <strong>{client}</strong> asks to act for you:</p><ul>{scopes}</ul>\
+         <p>Say yes only if you have just started it yourself.</p>\
+         <form method=\"post\" action=\"/oauth/authorize\">\
+         <input type=\"hidden\" name=\"ticket\" value=\"{ticket}\">\
+         <button name=\"decision\" value=\"allow\">Yes, let it in</button>\
+         <button name=\"decision\" value=\"deny\">No</button></form>",
+        client = escape(client),
+        user = escape(user),
+        ticket = escape(ticket),
+    );
+    html(StatusCode::OK, "Confirm", &body)
+}
+
+/// A login that did not work: what happened, and a way on.
+pub(crate) fn login_failed(request: &Request, error: LoginError) -> Response {
+    let (status, title, text) = match error {
+        LoginError::Unavailable(_) => {
+            let busy = "We cannot sign you in right now. Nothing is lost; please try again in a moment.";
+            let response = answer(request, StatusCode::SERVICE_UNAVAILABLE, "Just a moment", "temporarily_unavailable", busy);
+            return response.header(header::RETRY_AFTER, "5");
+        }
+        LoginError::NotPending => (
+            "not_pending",
+            "No sign-in is under way",
+            "It may have been finished in another tab, or it took too long. If you came here by the back button, you may be signed in already.",
+        ),
+        LoginError::Replayed => (
+            "replayed",
+            "This sign-in is done",
+            "The page was loaded twice. You may be signed in already.",
+        ),
+        LoginError::Denied => (
+            "denied",
+            "Not signed in",
+            "Your identity provider did not sign you in.",
+        ),
+        LoginError::Refused(_) => (
+            "refused",
+            "Not signed in",
+            "The answer of your identity provider could not be accepted.",
+        ),
+        LoginError::SignedOut => (
+            "signed_out",
+            "Signed out",
+            "You were signed out everywhere while you signed in here.",
+        ),
+        LoginError::UnknownProvider => (
+            "unknown_provider",
+            "Unknown identity provider",
+            "There is no identity provider of that name here.",
+        ),
+    };
+    answer(request, StatusCode::BAD_REQUEST, title, status, text)
+}
+
+/// Loaded ahead or in a frame: nothing happens, and nobody will see this.
+pub(crate) fn not_a_navigation(request: &Request) -> Response {
+    answer(
+        request,
+        StatusCode::FORBIDDEN,
+        "Not here",
+        "not_a_navigation",
+        "Sign-in starts only when a person opens this page.",
+    )
+}
+
+/// A fault of the authorization request that must not be told to an unknown
+/// redirect URI.
+pub(crate) fn shown(request: &Request, why: &'static str) -> Response {
+    answer(
+        request,
+        StatusCode::BAD_REQUEST,
+        "This cannot go on",
+        "invalid_request",
+        why,
+    )
+}
+
+/// HTML for people, JSON for programs.
+fn answer(
+    request: &Request,
+    status: StatusCode,
+    title: &str,
+    code: &'static str,
+    text: &'static str,
+) -> Response {
+    if request.prefers_html() {
+        let body = format!(
+            "<h1>{}</h1><p>{}</p><p><a href=\"/auth/login\">Sign in again</a> or <a href=\"/\">go to the start page</a>.</p>",
+            escape(title),
+            escape(text)
+        );
+        html(status, title, &body)
+    } else {
+        let body = ErrorBody {
+            error: code,
+            error_description: text,
+        };
+        Response::json(status, &body)
+    }
+}
+
+fn html(status: StatusCode, title: &str, body: &str) -> Response {
+    Response::html(
+        status,
+        &Page {
+            title,
+            style: STYLE,
+            refresh: None,
+            body,
+        },
+    )
+}

@@ -1,0 +1,140 @@
+//! `GET /auth/session` and `POST /auth/logout`: what the page itself calls.
+
+use crate::Handler;
+use cloakroom_domain::login::SessionError;
+use cloakroom_domain::ports::{
+    CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, UpdateFamily, UseOnce,
+};
+use cloakroom_gateway::cookies::{self, SetCookie};
+use cloakroom_gateway::csrf;
+use cloakroom_gateway::http::oauth_error::OAuthError;
+use cloakroom_gateway::http::{Request, Response, StatusCode, header};
+use cloakroom_gateway::telemetry::Metric;
+use serde::Serialize;
+
+#[derive(Serialize)]
+struct ErrorBody {
+    error: &'static str,
+    error_description: &'static str,
+}
+
+#[derive(Serialize)]
+struct LogoutBody {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    logout_url: Option<String>,
+}
+
+impl<S, R, P> Handler<S, R, P>
+where
+    S: FindFamily + UpdateFamily + CreateFamily + UseOnce + ReadEpoch,
+    R: Roots,
+    P: IdentityProviders,
+{
+    /// `GET /auth/session`
+    pub(crate) async fn session(&self, request: &Request) -> Response {
+        let cookie = match self.cookie(request) {
+            Ok(Some(cookie)) => cookie,
+            Ok(None) => {
+                self.line(request, "session", "no_cookie").emit();
+                return no_session();
+            }
+            Err(response) => return response,
+        };
+        let slide = match request.query() {
+            Ok(query) => query.get("slide") != Some("false"),
+            Err(_) => return OAuthError::InvalidRequest("malformed query").to_response(),
+        };
+        match self.service.session(cookie, slide).await {
+            Ok(view) => {
+                self.line(request, "session", "shown")
+                    .id("subject", &view.subject_tag)
+                    .emit();
+                Response::json(StatusCode::OK, &view)
+            }
+            Err(error) => self.session_failed(request, error),
+        }
+    }
+
+    /// `POST /auth/logout`
+    pub(crate) async fn logout(&self, request: &Request) -> Response {
+        let cookie = match self.cookie(request) {
+            Ok(cookie) => cookie,
+            Err(response) => return response,
+        };
+        let ended = match cookie {
+            Some(cookie) => self.service.log_out(cookie).await,
+            None => Ok(cloakroom_domain::login::LoggedOut::default()),
+        };
+        match ended {
+            Ok(ended) => {
+                let mut line = self.line(request, "session", "logged_out");
+                if let Some(tag) = &ended.subject_tag {
+                    line = line.id("subject", tag);
+                }
+                line.emit();
+                let body = LogoutBody {
+                    logout_url: ended.logout_url,
+                };
+                Response::json(StatusCode::OK, &body)
+                    .cookie(&SetCookie::clear_session())
+                    .header(header::HeaderName::from_static("clear-site-data"), "\"cache\", \"storage\"")
+            }
+            // The cookie stays, so that signing out can be tried again.
+            Err(error) => self.session_failed(request, error),
+        }
+    }
+
+    /// The session cookie, once it is sure that a page of ours sends it (D20).
+    fn cookie<'a>(&self, request: &'a Request) -> Result<Option<&'a str>, Response> {
+        let Ok(cookie) = request.cookie(cookies::SESSION) else {
+            self.line(request, "session", "ambiguous").emit();
+            return Err(no_session());
+        };
+        if request.headers().contains("authorization") && cookie.is_some() {
+            self.line(request, "session", "ambiguous").emit();
+            return Err(no_session());
+        }
+        if cookie.is_none() {
+            return Ok(None);
+        }
+        let origins = &self.config.allowed_origins;
+        if csrf::judge(request.headers(), &self.config.issuer, origins).is_err() {
+            self.line(request, "session", "csrf")
+                .count(Metric::CsrfRefusals, 1)
+                .emit();
+            return Err(Response::json(
+                StatusCode::FORBIDDEN,
+                &ErrorBody {
+                    error: "csrf",
+                    error_description: "requests with the cookie need the header X-CSRF: 1 and must come from our own pages",
+                },
+            ));
+        }
+        Ok(cookie)
+    }
+
+    fn session_failed(&self, request: &Request, error: SessionError) -> Response {
+        let mut line = self.line(request, "session", error.name());
+        if let SessionError::Unavailable(why) = error {
+            line = line.word("reason", why);
+        }
+        if error == SessionError::Broken {
+            line = line.count(Metric::SealsBroken, 1);
+        }
+        line.emit();
+        match error {
+            SessionError::NoSession | SessionError::Broken => no_session(),
+            SessionError::Unavailable(_) => OAuthError::TemporarilyUnavailable.to_response(),
+        }
+    }
+}
+
+fn no_session() -> Response {
+    Response::json(
+        StatusCode::UNAUTHORIZED,
+        &ErrorBody {
+            error: "no_session",
+            error_description: "sign in at /auth/login",
+        },
+    )
+}
