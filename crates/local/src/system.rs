@@ -1,0 +1,342 @@
+//! The whole system in one process: embedded DynamoDB and KMS behind their real
+//! wire protocols, the demo identity provider, API Gateway, the four functions and
+//! the demo services.
+//!
+//! Read [`System::start`] top down.
+
+mod backends;
+mod configuration;
+mod environment;
+mod functions;
+mod routes;
+
+pub use backends::{Backends, TABLE};
+
+use crate::apigateway::{Api, ApiGateway, Edge, Flavour, InvalidApi, JWT_HEADER};
+use crate::faults::Faults;
+use crate::idp::{DemoIdp, DemoIdpError, DemoIdpOptions};
+use crate::services::{ORDERS, PROFILE, Services};
+use cloakroom_domain::config::{self, Config, ConfigError};
+use cloakroom_domain::ports::{Clock, World};
+use cloakroom_verify::Verifier;
+use functions::Functions;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use url::Url;
+
+/// What may be chosen.
+#[derive(Clone)]
+pub struct Options {
+    /// Where the system is served; 0 takes a free port.
+    pub port: u16,
+    /// Where table and keys are kept; without one, in memory.
+    pub data_dir: Option<PathBuf>,
+    /// REST or HTTP API.
+    pub flavour: Flavour,
+    /// Replaces the configuration's `edge`.
+    pub edge: Option<config::Edge>,
+    /// Calls the functions through the Lambda Invoke API there, instead of here.
+    pub lambda: Option<String>,
+    /// The text of the configuration.
+    pub config: String,
+    /// Where to write the environment with which the functions can be started
+    /// against this system.
+    pub env_file: Option<PathBuf>,
+    /// Breaks what is between the functions and DynamoDB or KMS, on demand.
+    pub faults: Option<Faults>,
+    /// The time of the functions and the gateway; the wall clock if absent.
+    pub clock: Option<Arc<dyn Clock>>,
+}
+
+/// The demo's own configuration.
+pub const DEMO_CONFIG: &str = include_str!("../../../cloakroom.toml");
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            port: 0,
+            data_dir: None,
+            flavour: Flavour::Rest,
+            edge: None,
+            lambda: None,
+            config: DEMO_CONFIG.to_owned(),
+            env_file: None,
+            faults: None,
+            clock: None,
+        }
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("port", &self.port)
+            .field("data_dir", &self.data_dir)
+            .field("flavour", &self.flavour)
+            .field("edge", &self.edge)
+            .field("lambda", &self.lambda)
+            .field("env_file", &self.env_file)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why the system did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The port is taken, or there is no network.
+    #[error("cannot listen on port {port}")]
+    Listen {
+        /// Which.
+        port: u16,
+        /// Why.
+        source: io::Error,
+    },
+    /// The configuration has faults.
+    #[error("the configuration has faults: {0}")]
+    Config(#[from] ConfigError),
+    /// A file of the data directory, or the environment file.
+    #[error("cannot use {path}: {reason}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// The embedded DynamoDB or KMS.
+    #[error("the embedded {0} does not start: {1}")]
+    Backend(&'static str, String),
+    /// The demo identity provider.
+    #[error("the demo identity provider does not start")]
+    Provider(#[from] DemoIdpError),
+    /// The API.
+    #[error("the API cannot be built: {0}")]
+    Api(#[from] InvalidApi),
+    /// A secret, a service, or a client.
+    #[error("{0}")]
+    Part(String),
+}
+
+/// A running system. Everything stops when it is dropped.
+#[derive(Debug)]
+pub struct System {
+    base: Url,
+    provider: String,
+    services: String,
+    config: Arc<Config>,
+    backends: Backends,
+    environment: BTreeMap<String, String>,
+    gateway: Arc<ApiGateway>,
+    tasks: JoinSet<()>,
+}
+
+impl System {
+    /// Starts everything; when this returns, the system answers.
+    ///
+    /// # Errors
+    ///
+    /// See [`StartError`].
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let mut tasks = JoinSet::new();
+        let front = Front::bind(options.port).await?;
+        let (provider_listener, provider) = loopback().await?;
+        let (services_listener, services) = loopback().await?;
+
+        let mut config = Config::parse_with_issuer(&options.config, Some(&front.url))?;
+        if let Some(edge) = options.edge {
+            config.edge = edge;
+        }
+        // One HTTP API of the emulator answers simply.
+        config.authorizer.simple_responses = true;
+        let secret = configuration::take_demo_provider(&mut config, &provider);
+        let config = Arc::new(config);
+
+        let backends = Backends::start(
+            options.data_dir.as_deref(),
+            config.jwt.algorithm,
+            options.faults.as_ref(),
+            &mut tasks,
+        )
+        .await?;
+        let environment = environment::write(
+            &config,
+            &backends,
+            &secret,
+            options.env_file.as_deref(),
+            options.data_dir.as_deref(),
+        )?;
+
+        let idp = Arc::new(DemoIdp::new(DemoIdpOptions {
+            issuer: provider.clone(),
+            client_id: configuration::CLIENT_ID.to_owned(),
+            client_secret: secret,
+            redirect_uris: vec![config.callback_url()],
+            post_logout_redirect_uris: vec![format!(
+                "{}{}",
+                config.issuer, config.session.logged_out_path
+            )],
+        })?);
+        tasks.spawn(async move {
+            let _ = idp.serve_on(provider_listener).await;
+        });
+
+        let demo = demo_services(&config, options.flavour)?;
+        tasks.spawn(async move {
+            let _ = axum::serve(services_listener, demo).await;
+        });
+
+        let world = World {
+            clock: options.clock.clone().unwrap_or(cloakroom_aws::world().clock),
+            entropy: cloakroom_aws::world().entropy,
+        };
+        let functions = match &options.lambda {
+            Some(url) => Functions::behind(backends.sdk(), url),
+            None => Functions::here(&config, &backends, &environment, &world).await?,
+        };
+        let gateway = ApiGateway::new(Api {
+            flavour: options.flavour,
+            id: "local".to_owned(),
+            domain_name: front.authority.clone(),
+            edge: match config.edge {
+                config::Edge::None => Edge::None,
+                config::Edge::Cloudfront => Edge::CloudFront {
+                    public_origin: config.issuer.clone(),
+                },
+            },
+            // Behind CloudFront the edge gives the header its name back.
+            remaps_www_authenticate: false,
+            routes: routes::all(&config, options.flavour, &functions, &services)?,
+            clock: world.clock,
+        })?;
+        let base = front.serve(&gateway, &mut tasks)?;
+        Ok(Self {
+            base,
+            provider,
+            services,
+            config,
+            backends,
+            environment,
+            gateway,
+            tasks,
+        })
+    }
+
+    /// Where the system is: `http://localhost:3000`.
+    pub fn url(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    /// A path below [`System::url`].
+    pub fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url())
+    }
+
+    /// The demo identity provider's issuer.
+    pub fn provider_url(&self) -> &str {
+        &self.provider
+    }
+
+    /// The demo services, past the gateway.
+    pub fn services_url(&self) -> &str {
+        &self.services
+    }
+
+    /// The configuration as it is in force here.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The embedded DynamoDB and KMS.
+    pub fn backends(&self) -> &Backends {
+        &self.backends
+    }
+
+    /// What the functions' environment would be.
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
+    }
+
+    /// The API.
+    pub fn gateway(&self) -> &Arc<ApiGateway> {
+        &self.gateway
+    }
+
+    /// Waits for ever, or until a part fails.
+    pub async fn run(mut self) {
+        self.tasks.join_next().await;
+    }
+}
+
+/// The listeners of the front door. Browsers look for `localhost` at both loopback
+/// addresses.
+struct Front {
+    listeners: Vec<TcpListener>,
+    url: String,
+    authority: String,
+}
+
+impl Front {
+    async fn bind(port: u16) -> Result<Self, StartError> {
+        let listen = |source| StartError::Listen { port, source };
+        let first = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
+            .await
+            .map_err(listen)?;
+        let port = first.local_addr().map_err(listen)?.port();
+        let mut listeners = vec![first];
+        // A machine without IPv6 is no reason to fail.
+        listeners.extend(TcpListener::bind((Ipv6Addr::LOCALHOST, port)).await);
+        let authority = format!("localhost:{port}");
+        Ok(Self {
+            listeners,
+            url: format!("http://{authority}"),
+            authority,
+        })
+    }
+
+    fn serve(
+        self,
+        gateway: &Arc<ApiGateway>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Url, StartError> {
+        for listener in self.listeners {
+            let service = gateway
+                .router()
+                .into_make_service_with_connect_info::<SocketAddr>();
+            tasks.spawn(async move {
+                let _ = axum::serve(listener, service).await;
+            });
+        }
+        Url::parse(&self.url).map_err(|error| StartError::Part(error.to_string()))
+    }
+}
+
+/// A listener on a free port, and its URL.
+async fn loopback() -> Result<(TcpListener, String), StartError> {
+    let listen = |source| StartError::Listen { port: 0, source };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    Ok((listener, format!("http://{address}")))
+}
+
+/// Services that fetch the published keys as any service would.
+fn demo_services(config: &Config, flavour: Flavour) -> Result<axum::Router, StartError> {
+    let verifier = |audience: &str| {
+        Verifier::builder(&config.issuer, audience)
+            .jwks_url(&format!("{}/.well-known/jwks.json", config.issuer))
+            .build()
+            .map_err(|error| StartError::Part(error.to_string()))
+    };
+    let services = Services::new(verifier(ORDERS)?, verifier(PROFILE)?);
+    Ok(match flavour {
+        Flavour::Rest => services,
+        Flavour::Http => services.header(JWT_HEADER),
+    }
+    .router())
+}

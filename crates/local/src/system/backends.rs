@@ -1,0 +1,191 @@
+//! The embedded DynamoDB and KMS, each on a loopback port of its own, and the table
+//! and keys in them.
+
+use super::{StartError, loopback};
+use crate::faults::{Backend, Faults};
+use crate::kms::KmsEndpoint;
+use aws_config::{Region, SdkConfig};
+use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
+use cloakroom_aws::dynamo::create_table;
+use cloakroom_domain::jwt::Algorithm;
+use dynoxide::{Database, server};
+use std::path::Path;
+use std::sync::Arc;
+use tokio::task::JoinSet;
+
+/// The table's name.
+pub const TABLE: &str = "cloakroom";
+
+/// As the embedded parts have it in their ARNs.
+const REGION: &str = "us-east-1";
+
+/// What stands in for AWS.
+#[derive(Debug)]
+pub struct Backends {
+    sdk: SdkConfig,
+    dynamodb_url: String,
+    kms_url: String,
+    kms: Arc<KmsEndpoint>,
+    signing_key: String,
+    mac_key: String,
+}
+
+impl Backends {
+    pub(super) async fn start(
+        data_dir: Option<&Path>,
+        algorithm: Algorithm,
+        faults: Option<&Faults>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Self, StartError> {
+        let (database, kms) = match data_dir {
+            None => (Database::memory(), Ok(KmsEndpoint::in_memory())),
+            Some(dir) => {
+                private_directory(dir)?;
+                let file = dir.join("dynamodb.sqlite");
+                let database = Database::new(&file.to_string_lossy());
+                (database, KmsEndpoint::open(&dir.join("kms.json")))
+            }
+        };
+        let database =
+            database.map_err(|error| StartError::Backend("DynamoDB", error.to_string()))?;
+        let kms = Arc::new(kms.map_err(|error| StartError::Backend("KMS", error.to_string()))?);
+        let key = |alias: &str, spec: &str| {
+            kms.ensure_key(alias, spec)
+                .map_err(|error| StartError::Backend("KMS", error.to_string()))
+        };
+        let signing_key = key(
+            &format!("alias/cloakroom-signing-{}", algorithm.name().to_lowercase()),
+            key_spec(algorithm),
+        )?;
+        let mac_key = key("alias/cloakroom-mac", "HMAC_256")?;
+
+        let (listener, dynamodb_url) = loopback().await?;
+        tasks.spawn(server::serve_on(listener, database));
+        let (listener, kms_url) = loopback().await?;
+        let serving = Arc::clone(&kms).serve_on(listener);
+        tasks.spawn(async move {
+            let _ = serving.await;
+        });
+        let sdk = sdk_config().await;
+        let client = client(&sdk, &dynamodb_url);
+        create_table(&client, TABLE)
+            .await
+            .map_err(|error| StartError::Backend("DynamoDB", error.to_string()))?;
+
+        let mut backends = Self {
+            sdk,
+            dynamodb_url,
+            kms_url,
+            kms,
+            signing_key,
+            mac_key,
+        };
+        if let Some(faults) = faults {
+            let behind = |backend, url: &String| faults.stand_before(backend, url.clone());
+            let (dynamodb, kms) = (
+                behind(Backend::DynamoDb, &backends.dynamodb_url),
+                behind(Backend::Kms, &backends.kms_url),
+            );
+            for (service, url) in [
+                (dynamodb, &mut backends.dynamodb_url),
+                (kms, &mut backends.kms_url),
+            ] {
+                let (listener, before) = loopback().await?;
+                *url = before;
+                tasks.spawn(async move {
+                    let _ = axum::serve(listener, service).await;
+                });
+            }
+        }
+        Ok(backends)
+    }
+
+    /// Region, credentials, time limits: all but the endpoints.
+    pub fn sdk(&self) -> &SdkConfig {
+        &self.sdk
+    }
+
+    /// Where DynamoDB is.
+    pub fn dynamodb_url(&self) -> &str {
+        &self.dynamodb_url
+    }
+
+    /// Where KMS is.
+    pub fn kms_url(&self) -> &str {
+        &self.kms_url
+    }
+
+    /// A client of the table, as the functions have it.
+    pub fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        client(&self.sdk, &self.dynamodb_url)
+    }
+
+    /// A client of KMS, as the functions have it.
+    pub fn kms(&self) -> aws_sdk_kms::Client {
+        let config = aws_sdk_kms::config::Builder::from(&self.sdk).endpoint_url(&self.kms_url);
+        aws_sdk_kms::Client::from_conf(config.build())
+    }
+
+    /// KMS itself.
+    pub fn kms_endpoint(&self) -> &Arc<KmsEndpoint> {
+        &self.kms
+    }
+
+    /// The ARN of the key that signs.
+    pub fn signing_key(&self) -> &str {
+        &self.signing_key
+    }
+
+    /// The ARN of the MAC key.
+    pub fn mac_key(&self) -> &str {
+        &self.mac_key
+    }
+}
+
+/// The functions' own limits, with credentials that the embedded parts take for
+/// good.
+async fn sdk_config() -> SdkConfig {
+    let credentials = Credentials::new(ACCESS_KEY, ACCESS_KEY, None, None, "embedded");
+    cloakroom_aws::sdk_config()
+        .await
+        .into_builder()
+        .region(Region::new(REGION))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .build()
+}
+
+/// Not a credential of anybody's.
+pub(super) const ACCESS_KEY: &str = "embedded";
+
+/// The Region of [`Backends`].
+pub(super) const fn region() -> &'static str {
+    REGION
+}
+
+fn client(sdk: &SdkConfig, url: &str) -> aws_sdk_dynamodb::Client {
+    let config = aws_sdk_dynamodb::config::Builder::from(sdk).endpoint_url(url);
+    aws_sdk_dynamodb::Client::from_conf(config.build())
+}
+
+fn key_spec(algorithm: Algorithm) -> &'static str {
+    match algorithm {
+        Algorithm::RS256 | Algorithm::PS256 => "RSA_2048",
+        Algorithm::ES256 => "ECC_NIST_P256",
+        Algorithm::EdDsa => "ECC_NIST_EDWARDS25519",
+    }
+}
+
+/// What is kept there opens sessions.
+fn private_directory(dir: &Path) -> Result<(), StartError> {
+    let fault = |error: std::io::Error| StartError::File {
+        path: dir.to_owned(),
+        reason: error.to_string(),
+    };
+    std::fs::create_dir_all(dir).map_err(fault)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).map_err(fault)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! The four functions: composed here as their `main.rs` compose them, or reached
+//! through the Lambda Invoke API.
+
+use super::StartError;
+use super::backends::{Backends, TABLE};
+use crate::function::{Function, InProcess, LambdaInvoke};
+use aws_config::SdkConfig;
+use bytes::Bytes;
+use cloakroom_aws::dynamo::DynamoStore;
+use cloakroom_aws::kms::{KmsPublicKeys, KmsRoots, KmsSigner};
+use cloakroom_aws::secrets::Secrets;
+use cloakroom_domain::config::Config;
+use cloakroom_domain::ports::World;
+use cloakroom_domain::time::UnixTime;
+use cloakroom_gateway::settings::Source as _;
+use cloakroom_oidc::Oidc;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The functions, each as one thing that takes event bytes.
+pub(super) struct Functions {
+    pub(super) authorizer: Arc<dyn Function>,
+    pub(super) login: Arc<dyn Function>,
+    pub(super) token: Arc<dyn Function>,
+    pub(super) jwks: Arc<dyn Function>,
+}
+
+impl Functions {
+    /// In this process.
+    pub(super) async fn here(
+        config: &Arc<Config>,
+        backends: &Backends,
+        environment: &BTreeMap<String, String>,
+        world: &World,
+    ) -> Result<Self, StartError> {
+        let epoch = UnixTime(0);
+        let store = || DynamoStore::new(backends.dynamodb(), TABLE);
+        let roots = || KmsRoots::new(backends.kms(), vec![backends.mac_key().to_owned()]);
+        let algorithm = config.jwt.algorithm;
+        let authorizer = cloakroom_authorizer::Handler::new(
+            Arc::clone(config),
+            epoch,
+            store(),
+            KmsSigner::new(backends.kms(), backends.signing_key(), algorithm),
+            roots(),
+            world.clone(),
+        );
+        let token = cloakroom_token::Handler::new(
+            Arc::clone(config),
+            epoch,
+            store(),
+            roots(),
+            world.clone(),
+        );
+        let secrets = Secrets::new(backends.sdk())
+            .of_providers(config, |name| environment.value(name))
+            .await
+            .map_err(|error| StartError::Part(error.to_string()))?;
+        let providers = Oidc::new(config, secrets, &world.clock)
+            .map_err(|error| StartError::Part(error.to_string()))?;
+        let login = cloakroom_login::Handler::new(
+            Arc::clone(config),
+            epoch,
+            store(),
+            roots(),
+            providers,
+            world.clone(),
+        );
+        let keys = vec![backends.signing_key().to_owned()];
+        let jwks = cloakroom_jwks::Handler::new(
+            Arc::clone(config),
+            KmsPublicKeys::new(backends.kms(), keys, algorithm),
+        );
+        let (authorizer, login) = (Arc::new(authorizer), Arc::new(login));
+        let (token, jwks) = (Arc::new(token), Arc::new(jwks));
+        Ok(Self {
+            authorizer: Arc::new(InProcess::new(move |event: Bytes| {
+                let handler = Arc::clone(&authorizer);
+                async move { handler.handle(&event).await }
+            })),
+            login: Arc::new(InProcess::new(move |event: Bytes| {
+                let handler = Arc::clone(&login);
+                async move { handler.handle(&event).await }
+            })),
+            token: Arc::new(InProcess::new(move |event: Bytes| {
+                let handler = Arc::clone(&token);
+                async move { handler.handle(&event).await }
+            })),
+            jwks: Arc::new(InProcess::new(move |event: Bytes| {
+                let handler = Arc::clone(&jwks);
+                async move { handler.handle(&event).await }
+            })),
+        })
+    }
+
+    /// Through the Lambda Invoke API at `url`.
+    pub(super) fn behind(sdk: &SdkConfig, url: &str) -> Self {
+        let function = |name: &str| -> Arc<dyn Function> {
+            Arc::new(LambdaInvoke::new(sdk, url, name))
+        };
+        Self {
+            authorizer: function("authorizer"),
+            login: function("login"),
+            token: function("token"),
+            jwks: function("jwks"),
+        }
+    }
+}
