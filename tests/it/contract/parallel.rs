@@ -1,0 +1,107 @@
+//! Laws of many callers at once, in the embedded world: moto is not atomic.
+
+use super::World;
+use super::records::{entry, family, random_text, seal, token};
+use super::store::{created, found};
+use cloakroom_domain::family::{Change, Condition, FamilyState, TokenState, Transition};
+use cloakroom_domain::ports::{CreateFamily, OnceName, UpdateError, UpdateFamily, UseOnce};
+use cloakroom_domain::time::UnixTime;
+use cloakroom_domain::token::TokenKind;
+use std::future::Future;
+
+const CALLERS: u8 = 50;
+
+/// Runs all at once and returns what became of each.
+async fn all<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    call: impl Fn(u8) -> F,
+) -> Vec<T> {
+    let calls: Vec<_> = (0..CALLERS).map(|n| tokio::spawn(call(n))).collect();
+    let mut outcomes = Vec::new();
+    for call in calls {
+        outcomes.push(call.await.unwrap());
+    }
+    outcomes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_fifty_rotations_one_takes_place() {
+    let store = World::embedded().await.store();
+    let before = created(&store).await;
+    let id = before.id;
+    let outcomes = all(|n| {
+        let store = store.clone();
+        let pair = seal(&n.to_string());
+        async move {
+            let transition = Transition {
+                family: id,
+                conditions: vec![
+                    Condition::State(FamilyState::Active),
+                    Condition::Generation(0),
+                    Condition::Token(token(1), TokenState::Live),
+                ],
+                changes: vec![
+                    Change::Redeem {
+                        token: token(1),
+                        at: UnixTime(1_500),
+                        successor: Some(pair.clone()),
+                    },
+                    Change::AddToken(token(100 + n), Box::new(entry(TokenKind::Refresh))),
+                    Change::Generation(1),
+                ],
+            };
+            (pair, store.update_family(&transition).await)
+        }
+    })
+    .await;
+    let winners: Vec<_> = outcomes.iter().filter(|(_, won)| won.is_ok()).collect();
+    let [(pair, _)] = winners.as_slice() else {
+        panic!("{} winners", winners.len())
+    };
+    // Each of the others learns in the same call what it was redeemed for.
+    for (_, outcome) in &outcomes {
+        match outcome {
+            Ok(()) => {}
+            Err(UpdateError::Refused(Some(old))) => {
+                assert_eq!(old.tokens[&token(1)].successor.as_ref(), Some(pair));
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+    let after = found(&store, &id).await.unwrap();
+    assert_eq!(after.tokens.len(), before.tokens.len() + 1, "one branch");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_fifty_uses_one_is_the_first() {
+    let store = World::embedded().await.store();
+    let digest = random_text();
+    let outcomes = all(|_| {
+        let store = store.clone();
+        let name = OnceName {
+            namespace: "used",
+            digest: digest.clone(),
+        };
+        async move { store.use_once(&name, UnixTime(4_000_000_000)).await.unwrap() }
+    })
+    .await;
+    assert_eq!(outcomes.iter().filter(|first| **first).count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_fifty_families_with_one_id_one_is_created() {
+    let store = World::embedded().await.store();
+    let family = family();
+    let outcomes = all(|n| {
+        let store = store.clone();
+        let mut family = family.clone();
+        family.client = n.to_string();
+        async move {
+            let outcome = store.create_family(&family, &[], family.created_at).await;
+            outcome.is_ok().then_some(family)
+        }
+    })
+    .await;
+    let mut created: Vec<_> = outcomes.into_iter().flatten().collect();
+    assert_eq!(created.len(), 1);
+    assert_eq!(found(&store, &family.id).await, created.pop());
+}
