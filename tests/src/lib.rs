@@ -1,1 +1,13 @@
-//! Shared pieces of the tests.
+//! Shared pieces of the tests: a browser, OAuth clients, and what they do in a walk.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "what goes wrong here is a failed test"
+)]
+
+pub mod browser;
+pub mod oauth;

@@ -314,7 +314,10 @@ where
     /// The moment before which everything issued is dead.
     async fn epoch(&self, now: UnixTime, facts: &mut Facts) -> Result<UnixTime, Outage> {
         let known = *self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = known.filter(|(_, read_at)| now.since(*read_at) < self.config.epoch_ttl());
+        // A clock that went backwards makes nothing fresher.
+        let fresh = known.filter(|(_, read_at)| {
+            now >= *read_at && now.since(*read_at) < self.config.epoch_ttl()
+        });
         let stored = if let Some((epoch, _)) = fresh {
             epoch
         } else {

@@ -8,7 +8,7 @@
 use crate::client::{self, ClientCredentials};
 use crate::config::{ClientConfig, Config, GrantKind};
 use crate::family::{
-    Change, Condition, FamilyKind, FamilyRecord, FamilyState, MAX_SPENT, MAX_TOKENS, TokenEntry,
+    Change, Condition, FamilyId, FamilyKind, FamilyRecord, FamilyState, MAX_SPENT, MAX_TOKENS, TokenEntry,
     TokenState, Transition,
 };
 use crate::grant::{
@@ -147,6 +147,16 @@ pub enum TokenRequest<'a> {
 }
 
 impl TokenRequest<'_> {
+    /// The family that a code or refresh token claims, for logs.
+    pub fn family(&self) -> Option<FamilyId> {
+        match self {
+            Self::ClientCredentials { .. } => None,
+            Self::AuthorizationCode { code: token, .. } | Self::RefreshToken { token, .. } => {
+                OpaqueToken::parse(token).ok().map(|token| token.family())
+            }
+        }
+    }
+
     fn grant_kind(&self) -> GrantKind {
         match self {
             Self::ClientCredentials { .. } => GrantKind::ClientCredentials,
@@ -244,7 +254,8 @@ where
         if !matches!(token.kind(), TokenKind::Access | TokenKind::Refresh) {
             return Ok(false);
         }
-        let Some(record) = self.find(&token).await? else {
+        // An item that we cannot read may belong to a living family.
+        let Some(record) = self.store.find_family(&token.family()).await? else {
             return Ok(false);
         };
         let roots = self.roots().await?;
@@ -387,13 +398,15 @@ where
             Ok(()) => Ok(minted.into_issued(now)),
             Err(UpdateError::Refused(Some(current))) => {
                 let ours = current.tokens.contains_key(&minted.pair.access.digest());
-                if ours {
+                if current.state != FamilyState::Active {
+                    Err(GrantFault::Revoked.into())
+                } else if ours {
                     // A retry of our own write met its own effect.
                     Ok(minted.into_issued(now))
-                } else if current.state == FamilyState::Active && is_used(&current, code.digest()) {
+                } else if is_used(&current, code.digest()) {
                     self.code_replayed(&current).await
                 } else {
-                    Err(GrantFault::Revoked.into())
+                    Err(GrantFault::Unknown.into())
                 }
             }
             Err(UpdateError::Refused(None)) => Err(GrantFault::Unknown.into()),
@@ -468,11 +481,17 @@ where
             // Whoever sent it has another client's token (D51).
             return Ok(Refresh::Reused);
         }
-        grant::check_limits(&opened.grant, &opened.meta, epoch, now)?;
         let entry = grant::find_entry(record, opened.digest).ok_or(GrantFault::Unknown)?;
+        let within_limits = grant::check_limits(&opened.grant, &opened.meta, epoch, now);
         if entry.state == TokenState::Used {
-            return heal(record, token, entry, &opened, roots, now);
+            let worth = heal(record, token, entry, &opened, roots, now)?;
+            // A replay is one, however late; only what is healed must be alive.
+            if matches!(worth, Refresh::Heal(_)) {
+                within_limits?;
+            }
+            return Ok(worth);
         }
+        within_limits?;
         let scope = match scope {
             None => opened.meta.scope.clone(),
             Some(asked) if asked.is_subset(&opened.meta.scope) => asked.clone(),
@@ -526,7 +545,10 @@ where
         if spent != record.spent {
             changes.push(Change::Spent(spent));
         }
-        if record.tokens.len() >= 2 * MAX_TOKENS {
+        // Counted after the clean-up, or a full family would stay full for ever.
+        let removed = |change: &&Change| matches!(change, Change::RemoveToken(_));
+        let kept = record.tokens.len() - changes.iter().filter(removed).count();
+        if kept >= 2 * MAX_TOKENS {
             return Err(IssueError::Unavailable("the family has too many tokens"));
         }
         let transition = Transition {

@@ -247,8 +247,7 @@ where
         let roots = self.roots.roots().await?;
         let pending = PendingLogin::open(&roots, callback.cookie, callback.state, now)
             .ok_or(LoginError::NotPending)?;
-        let epoch = self.store.epoch().await?.max(self.not_before);
-        if pending.created_at < epoch {
+        if pending.created_at < self.epoch().await? {
             return Err(LoginError::NotPending);
         }
         let code = match callback.result {
@@ -390,6 +389,11 @@ where
         } else {
             Err(LoginError::Replayed)
         }
+    }
+
+    /// The moment before which everything issued is dead.
+    async fn epoch(&self) -> Result<UnixTime, StoreError> {
+        Ok(self.store.epoch().await?.max(self.not_before))
     }
 
     /// 256 random bits as text.

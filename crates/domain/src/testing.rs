@@ -10,6 +10,7 @@ pub(crate) use store::{Calls, Fault, MemoryStore, Verb};
 pub(crate) use world::{SequenceEntropy, TestClock, TestRoots, TestSigner, world};
 
 use crate::claims::UserClaims;
+use crate::client::SecretHash;
 use crate::config::Config;
 use crate::family::{FamilyKind, FamilyRecord};
 use crate::grant::{Grant, TokenMeta, new_family};
@@ -17,7 +18,14 @@ use crate::scope::ScopeSet;
 use crate::seal::{RootKey, RootKeys};
 use crate::time::UnixTime;
 use crate::token::{OpaqueToken, TokenKind};
+use std::error::Error;
+use std::sync::Arc;
 use zeroize::Zeroizing;
+
+/// What is behind an injected fault.
+pub(crate) fn cause() -> Arc<dyn Error + Send + Sync> {
+    Arc::new(std::fmt::Error)
+}
 
 pub(crate) fn root(n: u8) -> RootKey {
     RootKey::new(Zeroizing::new([n; 32]))
@@ -98,5 +106,78 @@ pub(crate) fn config() -> Config {
         audience = "orders"
         "#,
     )
+    .unwrap()
+}
+
+/// The secret of the clients `machine` and `server`.
+pub(crate) const SECRET: &str = "a-secret-of-256-bits";
+
+/// A configuration with every kind of client, two audiences and a provider.
+pub(crate) fn system() -> Config {
+    let secret = String::from(SecretHash::of_generated(SECRET));
+    Config::parse(&format!(
+        r#"
+        config_version = 1
+        issuer = "https://app.example.com"
+
+        [session]
+        scopes = ["orders:read"]
+
+        [[identity_providers]]
+        id = "demo"
+        issuer = "https://idp.example"
+        client_id = "cloakroom"
+        client_secret = "env:IDP_SECRET"
+
+        [[clients]]
+        id = "app"
+        name = "The App"
+        kind = "public"
+        grants = ["authorization_code", "refresh_token"]
+        redirect_uris = ["http://127.0.0.1/callback", "com.example.app:/cb", "https://app.example.com/cb"]
+        scopes = ["openid", "orders:read", "orders:write", "offline_access"]
+
+        [[clients]]
+        id = "server"
+        kind = "confidential"
+        secrets = ["{secret}"]
+        grants = ["authorization_code", "refresh_token"]
+        redirect_uris = ["https://server.example.com/cb?tenant=1", "http://127.0.0.1/server"]
+        scopes = ["orders:read"]
+
+        [[clients]]
+        id = "machine"
+        kind = "confidential"
+        secrets = ["{secret}"]
+        grants = ["client_credentials"]
+        scopes = ["orders:read", "orders:write", "openid", "offline_access"]
+        audiences = ["orders"]
+        access_token_lifetime = 120
+
+        [[audiences]]
+        id = "orders"
+        claims = ["name", "email", "roles"]
+
+        [[audiences]]
+        id = "profile"
+
+        [[routes]]
+        method = "GET"
+        path = "/api/orders"
+        audience = "orders"
+        scopes = ["orders:read"]
+
+        [[routes]]
+        method = "GET"
+        path = "/api/profile"
+        audience = "profile"
+
+        [[routes]]
+        method = "GET"
+        path = "/api/owners"
+        audience = "orders"
+        roles = ["owner"]
+        "#
+    ))
     .unwrap()
 }

@@ -21,7 +21,7 @@ use std::{
 use aws_config::SdkConfig;
 use aws_sdk_lambda::{
     Client,
-    config::{StalledStreamProtectionConfig, retry::RetryConfig},
+    config::{StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig},
     primitives::Blob,
 };
 use bytes::Bytes;
@@ -173,6 +173,9 @@ impl LambdaInvoke {
             // A thrown error is a 500 under `cargo lambda watch`: a retry would
             // run the function again and hide what it said.
             .retry_config(RetryConfig::disabled())
+            // The caller says how long it waits; the functions' own limits are for
+            // DynamoDB and KMS.
+            .timeout_config(TimeoutConfig::disabled())
             // The build before the first answer is silence, not a stall.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .build();

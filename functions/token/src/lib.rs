@@ -98,7 +98,11 @@ where
                 Ok(success(&issued))
             }
             Err(error) => {
-                log_failure(line(outcome(error)), error).emit();
+                let mut line = log_failure(line(outcome(error)), error);
+                if let Some(family) = asked.family() {
+                    line = line.id("family", &family.tag());
+                }
+                line.emit();
                 Err(to_oauth(error))
             }
         }

@@ -255,9 +255,12 @@ async fn a_broken_kms_is_not_asked_by_everyone() {
         .await
         .unwrap();
     // Five calls of two attempts each.
-    let gate = Gate::before(&world.kms_url, |n| {
-        if n < 10 { BROKEN } else { Act::Forward }
-    })
+    let gate = Gate::before(
+        &world.kms_url,
+        |n| {
+            if n < 10 { BROKEN } else { Act::Forward }
+        },
+    )
     .await;
     let signer = KmsSigner::new(kms_at(&gate.url).await, arn, Algorithm::ES256);
     for _ in 0..5 {
@@ -285,9 +288,12 @@ async fn public_keys_outlive_an_outage_for_a_while() {
     let arn = create_signing_key(&world.kms, Algorithm::ES256)
         .await
         .unwrap();
-    let gate = Gate::before(&world.kms_url, |n| {
-        if n == 0 { Act::Forward } else { BROKEN }
-    })
+    let gate = Gate::before(
+        &world.kms_url,
+        |n| {
+            if n == 0 { Act::Forward } else { BROKEN }
+        },
+    )
     .await;
     let keys = KmsPublicKeys::new(kms_at(&gate.url).await, vec![arn], Algorithm::ES256);
     let fresh = keys.public_keys().await.unwrap();

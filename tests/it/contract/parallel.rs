@@ -81,7 +81,12 @@ async fn of_fifty_uses_one_is_the_first() {
             namespace: "used",
             digest: digest.clone(),
         };
-        async move { store.use_once(&name, UnixTime(4_000_000_000)).await.unwrap() }
+        async move {
+            store
+                .use_once(&name, UnixTime(4_000_000_000))
+                .await
+                .unwrap()
+        }
     })
     .await;
     assert_eq!(outcomes.iter().filter(|first| **first).count(), 1);

@@ -104,10 +104,7 @@ pub(super) async fn each_condition_is_held(world: &World) {
             }
             assert_eq!(found(&store, &before.id).await.as_ref(), Some(&before));
         }
-        store
-            .update_family(&transition(vec![right]))
-            .await
-            .unwrap();
+        store.update_family(&transition(vec![right])).await.unwrap();
         let after = found(&store, &before.id).await.unwrap();
         assert_eq!((after.generation, after.tokens.len()), (5, 1));
     }

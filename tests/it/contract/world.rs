@@ -3,21 +3,35 @@
 use cloakroom_aws::dynamo::{DynamoStore, create_table};
 use cloakroom_aws::sdk_loader;
 use cloakroom_domain::jwt::Algorithm;
+use cloakroom_domain::token::sha256;
 use cloakroom_local::kms::KmsEndpoint;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// With what the embedded KMS endpoint signs.
-const EMBEDDED: &[Algorithm] = &[
-    Algorithm::RS256,
-    Algorithm::PS256,
-    Algorithm::ES256,
-    Algorithm::EdDsa,
-];
+/// What an endpoint of KMS can do.
+pub(super) struct Abilities {
+    algorithms: &'static [Algorithm],
+    /// What is under a signature that was asked for over this message.
+    signed: fn(&[u8]) -> Vec<u8>,
+}
 
-/// With what moto signs: it has no Ed25519 keys.
-pub(super) const MOTO: &[Algorithm] = &[Algorithm::RS256, Algorithm::PS256, Algorithm::ES256];
+const EMBEDDED: Abilities = Abilities {
+    algorithms: &[
+        Algorithm::RS256,
+        Algorithm::PS256,
+        Algorithm::ES256,
+        Algorithm::EdDsa,
+    ],
+    signed: <[u8]>::to_vec,
+};
+
+/// It has no Ed25519 keys, and takes every message for a raw one: it hashes our
+/// digest once more.
+pub(super) const MOTO: Abilities = Abilities {
+    algorithms: &[Algorithm::RS256, Algorithm::PS256, Algorithm::ES256],
+    signed: |message| sha256(message).to_vec(),
+};
 
 /// DynamoDB with a table of its own, and KMS.
 pub(super) struct World {
@@ -27,6 +41,7 @@ pub(super) struct World {
     pub(super) kms_url: String,
     pub(super) table: String,
     pub(super) algorithms: &'static [Algorithm],
+    pub(super) signed: fn(&[u8]) -> Vec<u8>,
 }
 
 impl World {
@@ -42,14 +57,15 @@ impl World {
     }
 
     /// Endpoints that are there already; the table is new.
-    pub(super) async fn at(dynamo: &str, kms: &str, algorithms: &'static [Algorithm]) -> Self {
+    pub(super) async fn at(dynamo: &str, kms: &str, abilities: Abilities) -> Self {
         let world = Self {
             dynamo: dynamo_at(dynamo).await,
             kms: kms_at(kms).await,
             dynamo_url: dynamo.to_owned(),
             kms_url: kms.to_owned(),
             table: format!("cloakroom-{}", super::records::random_text()),
-            algorithms,
+            algorithms: abilities.algorithms,
+            signed: abilities.signed,
         };
         create_table(&world.dynamo, &world.table).await.unwrap();
         world

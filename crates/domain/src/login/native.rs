@@ -179,6 +179,10 @@ where
         let roots = self.roots.roots().await?;
         let confirmation =
             Confirmation::open(&roots, ticket, cookies, now).ok_or(LoginError::NotPending)?;
+        // The epoch may have been moved while the user was looking at the page.
+        if confirmation.started_at < self.epoch().await? {
+            return Err(LoginError::NotPending);
+        }
         let state = confirmation.state.clone();
         let answer = match decision {
             Decision::Deny => confirmation.request.error(&self.config, "access_denied"),

@@ -212,7 +212,7 @@ where
             .roots()
             .await
             .map_err(|_| SessionError::Unavailable("the root keys are unavailable"))?;
-        let epoch = self.store.epoch().await?.max(self.not_before);
+        let epoch = self.epoch().await?;
         let record = self.store.find_family(&token.family()).await?;
         let record = record.ok_or(SessionError::NoSession)?;
         let opened = grant::open(&record, token, &roots, epoch, now)?;

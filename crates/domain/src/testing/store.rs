@@ -37,14 +37,6 @@ pub(crate) struct Calls {
     pub(crate) epoch: usize,
 }
 
-impl Calls {
-    /// All but the epoch, which architecture §4 counts apart.
-    pub(crate) fn find_update(self) -> (usize, usize) {
-        assert_eq!((self.create, self.once), (0, 0));
-        (self.find, self.update)
-    }
-}
-
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Verb {
     Find,
@@ -66,8 +58,8 @@ pub(crate) enum Fault {
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Throttled => Self::Throttled("slow down".into()),
-            Fault::Unavailable | Fault::AnswerLost => Self::Unavailable("time out".into()),
+            Fault::Throttled => Self::Throttled(super::cause()),
+            Fault::Unavailable | Fault::AnswerLost => Self::Unavailable(super::cause()),
             Fault::Malformed => Self::Malformed("state"),
         }
     }

@@ -94,7 +94,7 @@ impl TestRoots {
 impl Roots for TestRoots {
     async fn roots(&self) -> Result<Arc<RootKeys>, SignError> {
         if self.down.load(SeqCst) {
-            return Err(SignError::Unavailable("down".into()));
+            return Err(SignError::Unavailable(super::cause()));
         }
         Ok(Arc::clone(&self.keys))
     }

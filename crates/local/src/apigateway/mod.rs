@@ -207,6 +207,11 @@ impl ApiGateway {
             .with_state(Arc::clone(self))
     }
 
+    /// REST or HTTP.
+    pub fn flavour(&self) -> Flavour {
+        self.api.flavour
+    }
+
     /// Forgets every authorizer answer, as FlushStageAuthorizersCache and
     /// ResetAuthorizersCache do.
     pub fn flush_authorizer_cache(&self) {

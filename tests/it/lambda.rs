@@ -1,0 +1,100 @@
+//! The same walks through the real bootstraps: four processes under
+//! `cargo lambda watch`, called through the Lambda Invoke API.
+
+use crate::walk;
+use cloakroom_local::system::{Options, System};
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+
+/// A system whose functions are processes of their own.
+pub(crate) struct Deployed {
+    pub(crate) system: System,
+    /// Ends with the test.
+    _watch: Child,
+    _files: TempDir,
+}
+
+impl Deployed {
+    pub(crate) async fn start(options: Options) -> Self {
+        let files = tempfile::tempdir().unwrap();
+        let env_file = files.path().join("functions.env");
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .unwrap()
+            .port();
+        let url = format!("http://127.0.0.1:{port}");
+        let system = System::start(Options {
+            lambda: Some(url),
+            env_file: Some(env_file.clone()),
+            ..options
+        })
+        .await
+        .unwrap();
+        let watch = watch(port, &env_file);
+        wait_for(port).await;
+        Self {
+            system,
+            _watch: watch,
+            _files: files,
+        }
+    }
+}
+
+fn watch(port: u16, env_file: &Path) -> Child {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let cargo_lambda = root.join(".venv/bin/cargo-lambda");
+    assert!(
+        cargo_lambda.exists(),
+        "cargo-lambda is missing: `make test` installs it"
+    );
+    let log = File::create(env_file.with_extension("log")).unwrap();
+    let mut command = Command::new(cargo_lambda);
+    command
+        .args(["lambda", "watch", "--ignore-changes"])
+        .args(["--invoke-address", "127.0.0.1"])
+        .args(["--invoke-port", &port.to_string()])
+        .arg("--env-file")
+        .arg(env_file)
+        .current_dir(root)
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .kill_on_drop(true);
+    // What cargo tells the tests about their own package is none of the others'
+    // business; it would make them build anew.
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        let about_a_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix));
+        if about_a_package || name == "CARGO" {
+            command.env_remove(name);
+        }
+    }
+    command.spawn().unwrap()
+}
+
+async fn wait_for(port: u16) {
+    for _ in 0..300 {
+        if tokio::net::TcpStream::connect(("127.0.0.1", port))
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("cargo lambda watch does not listen");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bootstraps_do_what_the_handlers_do() {
+    let deployed = Deployed::start(Options::default()).await;
+    walk::machine(&deployed.system).await;
+    walk::browser(&deployed.system).await;
+    walk::native(&deployed.system).await;
+    walk::refreshes(&deployed.system).await;
+}
