@@ -13,6 +13,8 @@ use tokio::process::{Child, Command};
 /// A system whose functions are processes of their own.
 pub(crate) struct Deployed {
     pub(crate) system: System,
+    /// Where the Lambda Invoke API is.
+    pub(crate) port: u16,
     /// Ends with the test.
     _watch: Child,
     _files: TempDir,
@@ -38,6 +40,7 @@ impl Deployed {
         wait_for(port).await;
         Self {
             system,
+            port,
             _watch: watch,
             _files: files,
         }

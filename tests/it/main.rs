@@ -1,5 +1,7 @@
 //! Integration tests.
 
+mod architecture;
 mod contract;
 mod lambda;
+mod readme;
 mod walk;

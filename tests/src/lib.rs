@@ -11,3 +11,8 @@
 
 pub mod browser;
 pub mod oauth;
+
+/// The Rust of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
