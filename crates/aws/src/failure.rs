@@ -142,7 +142,8 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     text.chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
-#[cfg(all(test, feature = "dynamodb"))]
+#[cfg(test)]
+#[cfg(feature = "dynamodb")]
 mod tests {
     use super::*;
     use aws_sdk_dynamodb::operation::update_item::UpdateItemError;

@@ -45,7 +45,8 @@ where
                 page::shown(request, why)
             }
             Err(AuthorizeError::Answered(answer)) => {
-                self.line(request, "authorize", "answered_with_error").emit();
+                self.line(request, "authorize", "answered_with_error")
+                    .emit();
                 Response::see_other(&answer.location)
             }
             Err(AuthorizeError::Login(error)) => self.login_failed(request, error),

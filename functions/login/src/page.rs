@@ -62,8 +62,15 @@ pub(crate) fn confirmation(ticket: &str, client: &str, scope: &str, user: &str) 
 pub(crate) fn login_failed(request: &Request, error: LoginError) -> Response {
     let (status, title, text) = match error {
         LoginError::Unavailable(_) => {
-            let busy = "We cannot sign you in right now. Nothing is lost; please try again in a moment.";
-            let response = answer(request, StatusCode::SERVICE_UNAVAILABLE, "Just a moment", "temporarily_unavailable", busy);
+            let busy =
+                "We cannot sign you in right now. Nothing is lost; please try again in a moment.";
+            let response = answer(
+                request,
+                StatusCode::SERVICE_UNAVAILABLE,
+                "Just a moment",
+                "temporarily_unavailable",
+                busy,
+            );
             return response.header(header::RETRY_AFTER, "5");
         }
         LoginError::NotPending => (

@@ -57,7 +57,11 @@ where
 
     /// `POST /auth/logout`
     pub(crate) async fn logout(&self, request: &Request) -> Response {
-        let cookie = match self.cookie(request) {
+        // With or without a cookie: another site must not even clear it.
+        let judged = self
+            .rule_out_csrf(request)
+            .and_then(|()| self.cookie(request));
+        let cookie = match judged {
             Ok(cookie) => cookie,
             Err(response) => return response,
         };
@@ -77,7 +81,10 @@ where
                 };
                 Response::json(StatusCode::OK, &body)
                     .cookie(&SetCookie::clear_session())
-                    .header(header::HeaderName::from_static("clear-site-data"), "\"cache\", \"storage\"")
+                    .header(
+                        header::HeaderName::from_static("clear-site-data"),
+                        "\"cache\", \"storage\"",
+                    )
             }
             // The cookie stays, so that signing out can be tried again.
             Err(error) => self.session_failed(request, error),
@@ -94,23 +101,24 @@ where
             self.line(request, "session", "ambiguous").emit();
             return Err(no_session());
         }
-        if cookie.is_none() {
-            return Ok(None);
+        if cookie.is_some() {
+            self.rule_out_csrf(request)?;
         }
+        Ok(cookie)
+    }
+
+    fn rule_out_csrf(&self, request: &Request) -> Result<(), Response> {
         let origins = &self.config.allowed_origins;
-        if csrf::judge(request.headers(), &self.config.issuer, origins).is_err() {
+        csrf::judge(request.headers(), &self.config.issuer, origins).map_err(|_| {
             self.line(request, "session", "csrf")
                 .count(Metric::CsrfRefusals, 1)
                 .emit();
-            return Err(Response::json(
-                StatusCode::FORBIDDEN,
-                &ErrorBody {
-                    error: "csrf",
-                    error_description: "requests with the cookie need the header X-CSRF: 1 and must come from our own pages",
-                },
-            ));
-        }
-        Ok(cookie)
+            let body = ErrorBody {
+                error: "csrf",
+                error_description: "the header X-CSRF: 1 is needed, and requests must come from our own pages",
+            };
+            Response::json(StatusCode::FORBIDDEN, &body)
+        })
     }
 
     fn session_failed(&self, request: &Request, error: SessionError) -> Response {

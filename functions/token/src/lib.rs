@@ -5,9 +5,7 @@ mod credentials;
 
 use cloakroom_domain::config::Config;
 use cloakroom_domain::issue::{GrantFault, IssueError, Issued, TokenRequest, TokenService};
-use cloakroom_domain::ports::{
-    CreateFamily, FindFamily, ReadEpoch, Roots, UpdateFamily, World,
-};
+use cloakroom_domain::ports::{CreateFamily, FindFamily, ReadEpoch, Roots, UpdateFamily, World};
 use cloakroom_domain::time::UnixTime;
 use cloakroom_gateway::entry::FunctionFailure;
 use cloakroom_gateway::http::oauth_error::OAuthError;
@@ -41,7 +39,13 @@ where
     R: Roots,
 {
     /// Puts the function together from its ports.
-    pub fn new(config: Arc<Config>, not_before: UnixTime, store: S, roots: R, world: World) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        not_before: UnixTime,
+        store: S,
+        roots: R,
+        world: World,
+    ) -> Self {
         let meter = Meter::default();
         let store = Metered::new(store, meter.clone());
         Self {
@@ -121,7 +125,12 @@ where
         };
         match revoked {
             Ok(found) => {
-                line(if found { "revoked" } else { "nothing_to_revoke" }).emit();
+                line(if found {
+                    "revoked"
+                } else {
+                    "nothing_to_revoke"
+                })
+                .emit();
                 Ok(Response::empty(StatusCode::OK))
             }
             Err(error) => {

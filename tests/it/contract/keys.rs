@@ -4,12 +4,11 @@ use super::World;
 use aws_lc_rs::signature::{
     self, ECDSA_P256_SHA256_FIXED, ED25519, RsaPublicKeyComponents, UnparsedPublicKey,
 };
-use aws_sdk_kms::types::KeyUsageType;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use cloakroom_aws::kms::{KmsPublicKeys, KmsRoots, KmsSigner, create_mac_key, create_signing_key};
 use cloakroom_domain::jwt::Algorithm;
-use cloakroom_domain::ports::{PublicKeys, Roots, SignError, Signer};
+use cloakroom_domain::ports::{PublicKeys, Roots, Signer};
 use serde_json::Value;
 
 /// Verifies as a service would: from the published key alone.
@@ -153,37 +152,4 @@ pub(super) async fn a_mac_key_is_always_the_same_root(world: &World) {
         let roots = KmsRoots::new(world.kms.clone(), arns);
         assert!(roots.roots().await.is_err());
     }
-}
-
-pub(super) async fn a_disabled_key_is_asked_again(world: &World) {
-    let mac = create_mac_key(&world.kms).await.unwrap();
-    let arn = create_signing_key(&world.kms, Algorithm::ES256)
-        .await
-        .unwrap();
-    let described = world.kms.describe_key().key_id(&arn).send().await.unwrap();
-    let usage = described.key_metadata.unwrap().key_usage;
-    assert_eq!(usage, Some(KeyUsageType::SignVerify));
-
-    let signer = KmsSigner::new(world.kms.clone(), &arn, Algorithm::ES256);
-    let roots = KmsRoots::new(world.kms.clone(), vec![mac.clone()]);
-    for key in [&arn, &mac] {
-        world.kms.disable_key().key_id(key).send().await.unwrap();
-    }
-    assert!(matches!(
-        signer.sign(b"message").await,
-        Err(SignError::Unavailable(_))
-    ));
-    assert!(matches!(
-        roots.roots().await,
-        Err(SignError::Unavailable(_))
-    ));
-    for key in [&arn, &mac] {
-        world.kms.enable_key().key_id(key).send().await.unwrap();
-    }
-    signer.sign(b"message").await.unwrap();
-    roots.roots().await.unwrap();
-
-    // What was fetched once is kept.
-    world.kms.disable_key().key_id(&mac).send().await.unwrap();
-    roots.roots().await.unwrap();
 }

@@ -61,6 +61,5 @@ laws! {
         signatures_verify_with_the_published_key
         a_key_of_another_kind_signs_nothing
         half_a_key_set_is_none
-        a_mac_key_is_always_the_same_root
-        a_disabled_key_is_asked_again;
+        a_mac_key_is_always_the_same_root;
 }

@@ -26,10 +26,10 @@ const EMBEDDED: Abilities = Abilities {
     signed: <[u8]>::to_vec,
 };
 
-/// It has no Ed25519 keys, and takes every message for a raw one: it hashes our
-/// digest once more.
+/// It has no Ed25519 keys, salts PSS in another length than RFC 7518 §3.5 wants,
+/// and takes every message for a raw one: it hashes our digest once more.
 pub(super) const MOTO: Abilities = Abilities {
-    algorithms: &[Algorithm::RS256, Algorithm::PS256, Algorithm::ES256],
+    algorithms: &[Algorithm::RS256, Algorithm::ES256],
     signed: |message| sha256(message).to_vec(),
 };
 

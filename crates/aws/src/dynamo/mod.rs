@@ -13,6 +13,7 @@ use crate::CallFailure;
 use crate::failure::is_throttle;
 pub use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
@@ -123,7 +124,7 @@ impl DynamoStore {
             .table_name(&self.table)
             .set_key(Some(item::family_key(family)))
             .condition_expression(update.condition)
-            .set_update_expression(update.change)
+            .update_expression(update.change)
             .set_expression_attribute_names(Some(update.names))
             .set_expression_attribute_values(update.values)
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
@@ -268,7 +269,7 @@ impl UseOnce for DynamoStore {
             Err(error)
                 if error
                     .as_service_error()
-                    .is_some_and(|error| error.is_conditional_check_failed_exception()) =>
+                    .is_some_and(PutItemError::is_conditional_check_failed_exception) =>
             {
                 Ok(false)
             }

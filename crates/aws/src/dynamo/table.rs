@@ -5,6 +5,7 @@ use super::item::{PK, SK, TTL};
 use crate::CallFailure;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::BuildError;
+use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TableStatus,
     TimeToLiveSpecification, TimeToLiveStatus,
@@ -36,7 +37,7 @@ pub async fn create_table(client: &Client, table: &str) -> Result<(), StoreError
         Err(error)
             if !error
                 .as_service_error()
-                .is_some_and(|error| error.is_resource_in_use_exception()) =>
+                .is_some_and(CreateTableError::is_resource_in_use_exception) =>
         {
             return Err(CallFailure::new("CreateTable", &error).into());
         }
@@ -111,7 +112,6 @@ fn attribute(name: &str) -> Result<AttributeDefinition, StoreError> {
         .map_err(incomplete)
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "map_err hands it over")]
 fn incomplete(_: BuildError) -> StoreError {
     CallFailure::of("CreateTable", "the request is incomplete").into()
 }

@@ -41,17 +41,23 @@ enum TokenPlan {
 #[derive(Debug, Default)]
 struct Patch {
     redeemed: Option<UnixTime>,
-    successor: Option<Option<Sealed>>,
+    successor: Option<Successor>,
     first_use: Option<UnixTime>,
     meta: Option<Sealed>,
     jwts: BTreeMap<String, Sealed>,
 }
 
+/// What becomes of the pair that a token was redeemed for.
+#[derive(Debug)]
+enum Successor {
+    Keep(Sealed),
+    Drop,
+}
+
 /// As it goes into the request.
 pub(super) struct Update {
     pub(super) condition: String,
-    /// Absent if nothing changes; then the request only checks.
-    pub(super) change: Option<String>,
+    pub(super) change: String,
     pub(super) names: HashMap<String, String>,
     pub(super) values: Option<HashMap<String, AttributeValue>>,
 }
@@ -89,10 +95,10 @@ impl<'a> Plan<'a> {
                 successor,
             } => self.patch(*token, |patch| {
                 patch.redeemed = Some(*at);
-                patch.successor = Some(successor.clone());
+                patch.successor = Some(successor.clone().map_or(Successor::Drop, Successor::Keep));
             }),
             Change::DropSuccessor(token) => {
-                self.patch(*token, |patch| patch.successor = Some(None));
+                self.patch(*token, |patch| patch.successor = Some(Successor::Drop));
             }
             Change::FirstUse(token, at) => self.patch(*token, |patch| {
                 patch.first_use.get_or_insert(*at);
@@ -178,7 +184,7 @@ impl<'a> Plan<'a> {
         })
     }
 
-    fn change(&self, placeholders: &mut Placeholders) -> Option<String> {
+    fn change(&self, placeholders: &mut Placeholders) -> String {
         let mut clauses = Clauses {
             placeholders,
             set: Vec::new(),
@@ -214,8 +220,10 @@ impl Patch {
             entry.state = TokenState::Used;
             entry.redeemed_at = Some(at);
         }
-        if let Some(successor) = self.successor {
-            entry.successor = successor;
+        match self.successor {
+            Some(Successor::Keep(pair)) => entry.successor = Some(pair),
+            Some(Successor::Drop) => entry.successor = None,
+            None => {}
         }
         if let Some(at) = self.first_use {
             entry.used_at.get_or_insert(at);
@@ -232,8 +240,10 @@ impl Patch {
             clauses.set(&[TOKENS, token, REDEEMED_AT], item::number(at.0));
         }
         match &self.successor {
-            Some(Some(pair)) => clauses.set(&[TOKENS, token, SUCCESSOR], item::sealed(pair)),
-            Some(None) => clauses.remove(&[TOKENS, token, SUCCESSOR]),
+            Some(Successor::Keep(pair)) => {
+                clauses.set(&[TOKENS, token, SUCCESSOR], item::sealed(pair));
+            }
+            Some(Successor::Drop) => clauses.remove(&[TOKENS, token, SUCCESSOR]),
             None => {}
         }
         if let Some(at) = self.first_use {
@@ -271,14 +281,20 @@ impl Clauses<'_> {
         self.remove.push(self.placeholders.path(path));
     }
 
-    fn finish(self) -> Option<String> {
+    fn finish(mut self) -> String {
+        if self.set.is_empty() && self.remove.is_empty() {
+            // Only conditions. AWS takes an update without an expression; not
+            // every DynamoDB does.
+            let state = self.placeholders.path(&[STATE]);
+            self.set.push(format!("{state} = {state}"));
+        }
         let halves = [("SET ", self.set), ("REMOVE ", self.remove)];
         let halves: Vec<_> = halves
             .into_iter()
             .filter(|(_, clauses)| !clauses.is_empty())
             .map(|(verb, clauses)| verb.to_owned() + &clauses.join(", "))
             .collect();
-        (!halves.is_empty()).then(|| halves.join(" "))
+        halves.join(" ")
     }
 }
 

@@ -32,9 +32,11 @@ fn signing_algorithm(algorithm: Algorithm) -> SigningAlgorithmSpec {
     }
 }
 
-/// An answer must be about the very key that was asked.
+/// An answer must be about the very key that was asked. KMS says its ARN;
+/// endpoints that stand in for it may say the id alone, which is as exact.
 fn check_key(asked: &str, answered: Option<&str>) -> Result<(), SignError> {
-    if answered == Some(asked) {
+    let id = asked.rsplit('/').next();
+    if answered.is_some() && (answered == Some(asked) || answered == id) {
         Ok(())
     } else {
         Err(SignError::Unacceptable("another key answered"))
@@ -44,4 +46,27 @@ fn check_key(asked: &str, answered: Option<&str>) -> Result<(), SignError> {
 /// What is said while a [`breaker`] is open.
 fn resting(operation: &'static str) -> SignError {
     CallFailure::of(operation, "not asked: it has failed repeatedly").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_key_that_was_asked_may_answer() {
+        let asked = "arn:aws:kms:eu-west-1:111122223333:key/1234-ab";
+        for right in [asked, "1234-ab"] {
+            assert!(check_key(asked, Some(right)).is_ok(), "{right}");
+        }
+        for wrong in [
+            "arn:aws:kms:eu-west-1:111122223333:key/1234-ac",
+            "arn:aws:kms:us-east-1:111122223333:key/1234-ab",
+            "alias/1234-ab",
+            "234-ab",
+            "",
+        ] {
+            assert!(check_key(asked, Some(wrong)).is_err(), "{wrong}");
+        }
+        assert!(check_key(asked, None).is_err());
+    }
 }
