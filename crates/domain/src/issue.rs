@@ -8,8 +8,8 @@
 use crate::client::{self, ClientCredentials};
 use crate::config::{ClientConfig, Config, GrantKind};
 use crate::family::{
-    Change, Condition, FamilyId, FamilyKind, FamilyRecord, FamilyState, MAX_SPENT, MAX_TOKENS, TokenEntry,
-    TokenState, Transition,
+    Change, Condition, FamilyId, FamilyKind, FamilyRecord, FamilyState, MAX_SPENT, MAX_TOKENS,
+    TokenEntry, TokenState, Transition,
 };
 use crate::grant::{
     self, Grant, Opened, Sealer, TokenFault, TokenMeta, TokenPair, new_family, subject_keys,
@@ -121,7 +121,6 @@ impl GrantFault {
 }
 
 /// What a client asks of the token endpoint, once it has proved who it is.
-#[derive(Debug)]
 pub enum TokenRequest<'a> {
     /// RFC 6749 §4.4.
     ClientCredentials {
@@ -144,6 +143,12 @@ pub enum TokenRequest<'a> {
         /// Less than was granted, if present.
         scope: Option<&'a str>,
     },
+}
+
+impl std::fmt::Debug for TokenRequest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TokenRequest({:?})", self.grant_kind())
+    }
 }
 
 impl TokenRequest<'_> {

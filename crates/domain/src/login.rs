@@ -55,7 +55,6 @@ pub struct LoginRequest<'a> {
 }
 
 /// A login that has begun.
-#[derive(Debug)]
 pub struct StartedLogin {
     /// The provider's page.
     pub location: String,
@@ -63,6 +62,12 @@ pub struct StartedLogin {
     pub cookie: Zeroizing<String>,
     /// The `state`: a digest of the cookie.
     pub state: String,
+}
+
+impl std::fmt::Debug for StartedLogin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("StartedLogin([redacted])")
+    }
 }
 
 /// What came back from the provider.
@@ -86,7 +91,6 @@ impl std::fmt::Debug for Callback<'_> {
 }
 
 /// How a login went on.
-#[derive(Debug)]
 pub enum SignedIn {
     /// The browser has a session now.
     Browser {
@@ -112,6 +116,16 @@ pub enum SignedIn {
     },
     /// A native client's answer.
     Answer(Answer),
+}
+
+impl std::fmt::Debug for SignedIn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Browser { .. } => "Browser([redacted])",
+            Self::Confirm { .. } => "Confirm([redacted])",
+            Self::Answer(_) => "Answer([redacted])",
+        })
+    }
 }
 
 /// A login did not work.
@@ -250,9 +264,8 @@ where
         if pending.created_at < self.epoch().await? {
             return Err(LoginError::NotPending);
         }
-        let code = match callback.result {
-            Ok(code) => code,
-            Err(_) => return self.provider_said_no(callback, &pending).await,
+        let Ok(code) = callback.result else {
+            return self.provider_said_no(callback, &pending).await;
         };
         let authenticated = self
             .providers

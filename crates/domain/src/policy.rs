@@ -325,6 +325,7 @@ mod tests {
 
     #[test]
     fn each_condition_refuses_by_itself() {
+        type Edit = fn(&mut RouteConfig);
         let base = RouteConfig {
             audience: "orders".into(),
             ..config().routes[0].clone()
@@ -332,7 +333,6 @@ mod tests {
         let now = UnixTime(10_000);
         let (user, meta) = (grant_of("alice"), meta());
         assert_eq!(judge(&base, &user, &meta, now), Ok(()));
-        type Edit = fn(&mut RouteConfig);
         let cases: [(Edit, Result<(), Refusal>); 18] = [
             (|r| r.token = TokenDemand::User, Ok(())),
             (|r| r.token = TokenDemand::Client, Err(Refusal::TokenKind)),

@@ -259,7 +259,6 @@ pub trait Roots: Send + Sync {
 }
 
 /// What is asked of an identity provider at the start of a login.
-#[derive(Debug)]
 pub struct AuthorizationRequest<'a> {
     /// Our callback.
     pub redirect_uri: &'a str,
@@ -275,6 +274,12 @@ pub struct AuthorizationRequest<'a> {
     pub max_age: Option<u64>,
     /// The authentication context asked for.
     pub acr_values: Option<&'a str>,
+}
+
+impl std::fmt::Debug for AuthorizationRequest<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AuthorizationRequest([redacted])")
+    }
 }
 
 /// What came back on the callback, with what was remembered for it.

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 const CODE_SECONDS: u64 = 60;
 
 /// The parameters of an authorization request that matter here.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct AuthorizationParams<'a> {
     /// `client_id`
     pub client_id: Option<&'a str>,
@@ -45,6 +45,12 @@ pub struct AuthorizationParams<'a> {
     pub idp: Option<&'a str>,
 }
 
+impl std::fmt::Debug for AuthorizationParams<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AuthorizationParams([redacted])")
+    }
+}
+
 /// An authorization request that was found in order.
 #[derive(Clone, Deserialize, Serialize)]
 pub struct NativeRequest {
@@ -63,10 +69,15 @@ impl std::fmt::Debug for NativeRequest {
 
 /// A redirect to the client. Always by 303, so that no browser sends a password
 /// form on (RFC 9700 §4.12).
-#[derive(Debug)]
 pub struct Answer {
     /// Where to, parameters included.
     pub location: String,
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Answer([redacted])")
+    }
 }
 
 /// An authorization request is not in order.

@@ -49,12 +49,18 @@ impl std::fmt::Debug for SessionClaims {
 }
 
 /// A session that is over.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct LoggedOut {
     /// Where the browser can sign out at the provider too.
     pub logout_url: Option<String>,
     /// For logs.
     pub subject_tag: Option<String>,
+}
+
+impl std::fmt::Debug for LoggedOut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LoggedOut([redacted])")
+    }
 }
 
 /// There is no session to speak of.

@@ -8,10 +8,10 @@ use crate::token::sha256;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
-/// Never the same bytes twice within a test, the same in every run.
+/// Never the same bytes twice within a stream.
 #[derive(Debug, Default)]
 pub(crate) struct SequenceEntropy {
-    stream: u8,
+    stream: u64,
     block: AtomicU64,
 }
 
@@ -19,7 +19,7 @@ impl SequenceEntropy {
     /// Another number is another stream.
     pub(crate) fn starting_at(stream: u8) -> Self {
         Self {
-            stream,
+            stream: stream.into(),
             ..Self::default()
         }
     }
@@ -60,10 +60,15 @@ impl Clock for TestClock {
     }
 }
 
+/// Each call is another environment, with randomness of its own.
 pub(crate) fn world(clock: &TestClock) -> World {
+    static ENVIRONMENTS: AtomicU64 = AtomicU64::new(1_000);
     World {
         clock: Arc::new(clock.clone()),
-        entropy: Arc::new(SequenceEntropy::starting_at(77)),
+        entropy: Arc::new(SequenceEntropy {
+            stream: ENVIRONMENTS.fetch_add(1, SeqCst),
+            ..SequenceEntropy::default()
+        }),
     }
 }
 
