@@ -1,7 +1,16 @@
-//! Integration tests.
+//! Integration tests: one binary, so that everything is linked once.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what goes wrong here is a failed test"
+)]
 
 mod architecture;
 mod contract;
 mod lambda;
 mod readme;
+mod rotation;
 mod walk;

@@ -31,5 +31,6 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         roots,
         cloakroom_aws::world(),
     );
-    entry::run(async |event: &[u8]| handler.handle(event).await).await
+    // On the heap: the state of all nested calls is large.
+    Box::pin(entry::run(async |event: &[u8]| handler.handle(event).await)).await
 }

@@ -19,5 +19,6 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let kms = kms::Client::new(&sdk);
     let keys = KmsPublicKeys::new(kms, settings.signing_keys, config.jwt.algorithm);
     let handler = Handler::new(Arc::new(config), keys);
-    entry::run(async |event: &[u8]| handler.handle(event).await).await
+    // On the heap: the state of all nested calls is large.
+    Box::pin(entry::run(async |event: &[u8]| handler.handle(event).await)).await
 }

@@ -1,9 +1,7 @@
 //! `/oauth/authorize`: native clients, and the user's word about them.
 
 use crate::{Handler, page};
-use cloakroom_domain::login::{
-    AuthorizationParams, AuthorizeError, Decision, LoginError, cookie_suffix,
-};
+use cloakroom_domain::login::{AuthorizationParams, AuthorizeError, Decision, cookie_suffix};
 use cloakroom_domain::ports::{
     CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, UpdateFamily, UseOnce,
 };
@@ -86,7 +84,6 @@ where
                     _ => response,
                 }
             }
-            Err(error @ LoginError::Unavailable(_)) => self.login_failed(request, error),
             Err(error) => self.login_failed(request, error),
         }
     }

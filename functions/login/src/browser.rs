@@ -70,7 +70,7 @@ where
             .and_then(|query| query.get("state"))
             .unwrap_or_default();
         let suffix = cookie_suffix(state);
-        let outcome = match self.callback_parameters(request, state) {
+        let outcome = match callback_parameters(request, state) {
             Ok(callback) => self.service.callback(&callback).await,
             Err(error) => Err(error),
         };
@@ -114,36 +114,35 @@ where
             _ => response,
         }
     }
+}
 
-    /// What came back, and the cookie that belongs to it. A parameter twice, both
-    /// code and error, or neither: not an answer of a provider (RFC 6749 §4.1.2).
-    fn callback_parameters<'a>(
-        &self,
-        request: &'a Request,
-        state: &'a str,
-    ) -> Result<Callback<'a>, LoginError> {
-        let query = request
-            .query()
-            .map_err(|_| LoginError::Refused("malformed query"))?;
-        let suffix = cookie_suffix(state).ok_or(LoginError::NotPending)?;
-        let cookie = request
-            .cookie(&cookies::login_name(suffix))
-            .ok()
-            .flatten()
-            .ok_or(LoginError::NotPending)?;
-        let result = match (query.get("code"), query.get("error")) {
-            (Some(code), None) => Ok(code),
-            (None, Some(error)) => Err(error),
-            _ => return Err(LoginError::Refused("neither code nor error")),
-        };
-        Ok(Callback {
-            state,
-            cookie,
-            result,
-            iss: query.get("iss"),
-            old_session: request.cookie(cookies::SESSION).ok().flatten(),
-        })
-    }
+/// What came back, and the cookie that belongs to it. A parameter twice, both
+/// code and error, or neither: not an answer of a provider (RFC 6749 §4.1.2).
+fn callback_parameters<'a>(
+    request: &'a Request,
+    state: &'a str,
+) -> Result<Callback<'a>, LoginError> {
+    let query = request
+        .query()
+        .map_err(|_| LoginError::Refused("malformed query"))?;
+    let suffix = cookie_suffix(state).ok_or(LoginError::NotPending)?;
+    let cookie = request
+        .cookie(&cookies::login_name(suffix))
+        .ok()
+        .flatten()
+        .ok_or(LoginError::NotPending)?;
+    let result = match (query.get("code"), query.get("error")) {
+        (Some(code), None) => Ok(code),
+        (None, Some(error)) => Err(error),
+        _ => return Err(LoginError::Refused("neither code nor error")),
+    };
+    Ok(Callback {
+        state,
+        cookie,
+        result,
+        iss: query.get("iss"),
+        old_session: request.cookie(cookies::SESSION).ok().flatten(),
+    })
 }
 
 /// Loaded ahead, or inside another page: nobody has asked for this (D14).

@@ -63,7 +63,8 @@ where
     ///
     /// Never: every fault is an HTTP answer.
     pub async fn handle(&self, event: &[u8]) -> Result<Vec<u8>, FunctionFailure> {
-        Ok(serve(event, |request| self.route(request)).await)
+        // On the heap: the state of all nested calls is large.
+        Ok(serve(event, |request| Box::pin(self.route(request))).await)
     }
 
     async fn route(&self, request: Request) -> Response {

@@ -38,10 +38,12 @@ pub(crate) fn landing(return_to: &str) -> Response {
 
 /// Asks whether it was the user who started this client.
 pub(crate) fn confirmation(ticket: &str, client: &str, scope: &str, user: &str) -> Response {
-    let scopes: String = scope
-        .split(' ')
-        .map(|scope| format!("<li><code>{}</code></li>", escape(scope)))
-        .collect();
+    let mut scopes = String::new();
+    for scope in scope.split(' ') {
+        scopes += "<li><code>";
+        scopes += &escape(scope);
+        scopes += "</code></li>";
+    }
     let body = format!(
         "<h1>Let {client} in?</h1>\
          <p>You are signed in as <strong>{user}</strong>. \

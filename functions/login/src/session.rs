@@ -24,6 +24,15 @@ struct LogoutBody {
     logout_url: Option<String>,
 }
 
+/// Why a cookie is not looked at.
+#[derive(Clone, Copy)]
+enum Refused {
+    /// Two of them, or another credential beside it.
+    Ambiguous,
+    /// Perhaps from a foreign page.
+    Csrf,
+}
+
 impl<S, R, P> Handler<S, R, P>
 where
     S: FindFamily + UpdateFamily + CreateFamily + UseOnce + ReadEpoch,
@@ -38,7 +47,7 @@ where
                 self.line(request, "session", "no_cookie").emit();
                 return no_session();
             }
-            Err(response) => return response,
+            Err(refused) => return self.refuse(request, refused),
         };
         let slide = match request.query() {
             Ok(query) => query.get("slide") != Some("false"),
@@ -58,12 +67,10 @@ where
     /// `POST /auth/logout`
     pub(crate) async fn logout(&self, request: &Request) -> Response {
         // With or without a cookie: another site must not even clear it.
-        let judged = self
-            .rule_out_csrf(request)
-            .and_then(|()| self.cookie(request));
-        let cookie = match judged {
+        let judged = self.rule_out_csrf(request);
+        let cookie = match judged.and_then(|()| self.cookie(request)) {
             Ok(cookie) => cookie,
-            Err(response) => return response,
+            Err(refused) => return self.refuse(request, refused),
         };
         let ended = match cookie {
             Some(cookie) => self.service.log_out(cookie).await,
@@ -91,34 +98,43 @@ where
         }
     }
 
-    /// The session cookie, once it is sure that a page of ours sends it (D20).
-    fn cookie<'a>(&self, request: &'a Request) -> Result<Option<&'a str>, Response> {
-        let Ok(cookie) = request.cookie(cookies::SESSION) else {
-            self.line(request, "session", "ambiguous").emit();
-            return Err(no_session());
-        };
-        if request.headers().contains("authorization") && cookie.is_some() {
-            self.line(request, "session", "ambiguous").emit();
-            return Err(no_session());
-        }
+    /// The session cookie, once it is sure that a page of ours sends it (D20), and
+    /// that nothing else is presented beside it (D16, D19).
+    fn cookie<'a>(&self, request: &'a Request) -> Result<Option<&'a str>, Refused> {
+        let cookie = request
+            .cookie(cookies::SESSION)
+            .map_err(|_| Refused::Ambiguous)?;
         if cookie.is_some() {
+            if request.headers().contains("authorization") {
+                return Err(Refused::Ambiguous);
+            }
             self.rule_out_csrf(request)?;
         }
         Ok(cookie)
     }
 
-    fn rule_out_csrf(&self, request: &Request) -> Result<(), Response> {
+    fn rule_out_csrf(&self, request: &Request) -> Result<(), Refused> {
         let origins = &self.config.allowed_origins;
-        csrf::judge(request.headers(), &self.config.issuer, origins).map_err(|_| {
-            self.line(request, "session", "csrf")
-                .count(Metric::CsrfRefusals, 1)
-                .emit();
-            let body = ErrorBody {
-                error: "csrf",
-                error_description: "the header X-CSRF: 1 is needed, and requests must come from our own pages",
-            };
-            Response::json(StatusCode::FORBIDDEN, &body)
-        })
+        csrf::judge(request.headers(), &self.config.issuer, origins).map_err(|_| Refused::Csrf)
+    }
+
+    fn refuse(&self, request: &Request, refused: Refused) -> Response {
+        match refused {
+            Refused::Ambiguous => {
+                self.line(request, "session", "ambiguous").emit();
+                no_session()
+            }
+            Refused::Csrf => {
+                self.line(request, "session", "csrf")
+                    .count(Metric::CsrfRefusals, 1)
+                    .emit();
+                let body = ErrorBody {
+                    error: "csrf",
+                    error_description: "the header X-CSRF: 1 is needed, and requests must come from our own pages",
+                };
+                Response::json(StatusCode::FORBIDDEN, &body)
+            }
+        }
     }
 
     fn session_failed(&self, request: &Request, error: SessionError) -> Response {

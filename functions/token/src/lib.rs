@@ -7,6 +7,7 @@ use cloakroom_domain::config::Config;
 use cloakroom_domain::issue::{GrantFault, IssueError, Issued, TokenRequest, TokenService};
 use cloakroom_domain::ports::{CreateFamily, FindFamily, ReadEpoch, Roots, UpdateFamily, World};
 use cloakroom_domain::time::UnixTime;
+use cloakroom_domain::token::OpaqueToken;
 use cloakroom_gateway::entry::FunctionFailure;
 use cloakroom_gateway::http::oauth_error::OAuthError;
 use cloakroom_gateway::http::{Method, Params, Request, Response, StatusCode, serve};
@@ -75,7 +76,7 @@ where
             "/oauth/token" => self.token(&request).await,
             _ => self.revoke(&request).await,
         };
-        answer.unwrap_or_else(|error| error.to_response())
+        answer.unwrap_or_else(OAuthError::to_response)
     }
 
     async fn token(&self, request: &Request) -> Result<Response, OAuthError> {
@@ -174,7 +175,7 @@ fn success(issued: &Issued) -> Response {
         access_token: issued.pair.access.expose(),
         token_type: "Bearer",
         expires_in: issued.expires_in,
-        refresh_token: issued.pair.refresh.as_ref().map(|token| token.expose()),
+        refresh_token: issued.pair.refresh.as_ref().map(OpaqueToken::expose),
         scope: issued.scope.to_string(),
     };
     Response::json(StatusCode::OK, &body)
