@@ -8,7 +8,6 @@ FUNCTIONS := authorizer jwks login token
 
 VENV := .venv
 VENV_READY := $(VENV)/.ready
-LAMBDA_READY := $(VENV)/.cargo-lambda-1.9.2
 # Only where there is a package.json.
 NODE_READY := $(if $(wildcard package.json),node_modules/.ready)
 
@@ -50,7 +49,7 @@ bench: ## cold start, latency, CPU, memory and size of the authorizer
 # One function at a time: together they would share each other's cargo features,
 # and the authorizer would link what only the others may use.
 .PHONY: package
-package: $(LAMBDA_READY) ## release bootstraps for x86_64 and arm64
+package: $(VENV_READY) ## release bootstraps for x86_64 and arm64
 	for name in $(FUNCTIONS); do \
 		PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cargo lambda build --release --locked \
 			--package cloakroom-$$name --x86-64 --lambda-dir target/lambda || exit 1; \
@@ -63,11 +62,6 @@ package: $(LAMBDA_READY) ## release bootstraps for x86_64 and arm64
 $(VENV_READY): tests/requirements.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
-	touch $@
-
-# It brings zig, which links for both architectures and an old enough glibc.
-$(LAMBDA_READY): $(VENV_READY)
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check cargo-lambda==1.9.2
 	touch $@
 
 node_modules/.ready: package.json $(wildcard package-lock.json)

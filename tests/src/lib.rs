@@ -9,6 +9,7 @@
     reason = "what goes wrong here is a failed test"
 )]
 
+pub mod bench;
 pub mod browser;
 pub mod oauth;
 

@@ -1,0 +1,47 @@
+//! What the authorizer costs: `make bench`.
+
+use clap::Parser;
+use cloakroom_tests::bench::{self, Fault, Options};
+use std::io::Write;
+use std::path::PathBuf;
+
+/// Measures a release build of the authorizer against a local system.
+#[derive(Parser)]
+struct Arguments {
+    /// The bootstrap, such as target/release/authorizer
+    bootstrap: PathBuf,
+    /// How often it is started
+    #[arg(long, default_value_t = 15)]
+    starts: usize,
+    /// How many tokens the uncached cases use once each
+    #[arg(long, default_value_t = 1000)]
+    tokens: usize,
+    /// How often the cached case uses one token
+    #[arg(long, default_value_t = 5000)]
+    repeats: usize,
+    /// Prints JSON
+    #[arg(long)]
+    json: bool,
+    /// Shows what the bootstrap logs
+    #[arg(long)]
+    verbose: bool,
+}
+
+#[tokio::main]
+async fn main() -> Result<(), Fault> {
+    let arguments = Arguments::parse();
+    let report = bench::run(&Options {
+        bootstrap: arguments.bootstrap,
+        starts: arguments.starts,
+        tokens: arguments.tokens,
+        repeats: arguments.repeats,
+        verbose: arguments.verbose,
+    })
+    .await?;
+    let text = if arguments.json {
+        format!("{}\n", serde_json::to_string_pretty(&report)?)
+    } else {
+        report.to_string()
+    };
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
