@@ -3,6 +3,7 @@
 
 use crate::walk;
 use cloakroom_local::system::{Options, System};
+use cloakroom_tests::browser::client;
 use std::fs::File;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,16 @@ impl Deployed {
         .unwrap();
         let watch = watch(port, &env_file);
         wait_for(port).await;
+        // The first call of each waits for its build, and a service that needs the
+        // keys meanwhile would not.
+        for path in [
+            "/.well-known/jwks.json",
+            "/auth/session",
+            "/oauth/token",
+            "/api/orders",
+        ] {
+            client().get(system.at(path)).send().await.unwrap();
+        }
         Self {
             system,
             port,
@@ -70,9 +81,14 @@ fn watch(port: u16, env_file: &Path) -> Child {
     // business; it would make them build anew.
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
-        let about_a_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"]
-            .iter()
-            .any(|prefix| name.starts_with(prefix));
+        let about_a_package = [
+            "CARGO_PKG_",
+            "CARGO_MANIFEST_",
+            "CARGO_BIN_",
+            "CARGO_CRATE_",
+        ]
+        .iter()
+        .any(|prefix| name.starts_with(prefix));
         if about_a_package || name == "CARGO" {
             command.env_remove(name);
         }

@@ -10,7 +10,9 @@
 
 mod architecture;
 mod contract;
+mod events;
 mod lambda;
+mod oauth;
 mod readme;
 mod rotation;
 mod walk;

@@ -44,10 +44,8 @@ fn tested(how: &str) -> Vec<&'static str> {
 async fn bash(script: &str) -> Output {
     let venv = Path::new(ROOT).join(".venv/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(
-        std::iter::once(venv).chain(std::env::split_paths(&path)),
-    )
-    .unwrap();
+    let path =
+        std::env::join_paths(std::iter::once(venv).chain(std::env::split_paths(&path))).unwrap();
     Command::new("bash")
         .args(["-euo", "pipefail", "-c", script])
         .current_dir(ROOT)
@@ -129,7 +127,10 @@ async fn the_three_terminals_work_together() {
     assert!(dev.starts_with("cargo dev --lambda http://127.0.0.1:9000 --env-file "));
     assert!(watch.starts_with("cargo lambda watch --ignore-changes --env-file "));
     let port = deployed.port.to_string();
-    let output = bash(&format!("{invoke} --invoke-port {port}")).await;
+    let output = bash(&format!(
+        "{invoke} --invoke-address 127.0.0.1 --invoke-port {port}"
+    ))
+    .await;
     let said = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),

@@ -59,6 +59,30 @@ impl Browser {
         self.navigate(Method::GET, url, None, false).await
     }
 
+    /// Follows a link on another site's page.
+    pub async fn follow_link(&mut self, url: &str) -> Page {
+        let url = Url::parse(url).unwrap();
+        self.navigate(Method::GET, url, None, true).await
+    }
+
+    /// Fills the page's form and sends it; the answer is not followed.
+    pub async fn submit_once(
+        &mut self,
+        page: &Page,
+        fields: &[(&str, &str)],
+    ) -> (StatusCode, HeaderMap, String) {
+        let form = page.form().expect("the page has a form");
+        let fields = fields
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        body.extend_pairs(form.hidden.into_iter().chain(fields));
+        let url = page.url.join(&form.action).unwrap();
+        let cross_site = url.host_str() != page.url.host_str();
+        self.step(form.method, &url, Some(body.finish()), cross_site)
+            .await
+    }
+
     /// Fills the page's form and sends it.
     pub async fn submit(&mut self, page: &Page, fields: &[(&str, &str)]) -> Page {
         let form = page.form().expect("the page has a form");
@@ -135,6 +159,16 @@ impl Browser {
             .insert(("localhost".to_owned(), name.to_owned()), cookie);
     }
 
+    /// Plants a cookie that other sites' redirects carry along.
+    pub fn plant_lax(&mut self, name: &str, value: &str) {
+        let cookie = Cookie {
+            value: value.to_owned(),
+            strict: false,
+        };
+        self.cookies
+            .insert(("localhost".to_owned(), name.to_owned()), cookie);
+    }
+
     /// One request of a navigation, redirects not followed.
     pub async fn step(
         &mut self,
@@ -151,7 +185,11 @@ impl Browser {
             .header("sec-fetch-dest", "document")
             .header(
                 "sec-fetch-site",
-                if cross_site { "cross-site" } else { "same-origin" },
+                if cross_site {
+                    "cross-site"
+                } else {
+                    "same-origin"
+                },
             );
         if let Some(cookies) = self.cookie_header(url, !cross_site) {
             request = request.header(COOKIE, cookies);
@@ -179,8 +217,7 @@ impl Browser {
         loop {
             hops.push(url.clone());
             assert!(hops.len() < 12, "too many hops: {hops:?}");
-            let (status, headers, text) =
-                self.step(method, &url, body.take(), cross_site).await;
+            let (status, headers, text) = self.step(method, &url, body.take(), cross_site).await;
             let next = if status.is_redirection() {
                 let location = headers[LOCATION].to_str().unwrap();
                 let next = url.join(location).unwrap();

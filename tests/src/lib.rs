@@ -11,7 +11,11 @@
 
 pub mod bench;
 pub mod browser;
+pub mod clock;
+pub mod logs;
 pub mod oauth;
+pub mod swap;
+pub mod table;
 
 /// The Rust of the README compiles.
 #[cfg(doctest)]

@@ -4,6 +4,8 @@ use aws_config::retry::RetryConfig;
 use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
+use aws_smithy_http_client::Builder;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use std::time::Duration;
 
 /// Within a Region a connection takes single milliseconds.
@@ -47,6 +49,13 @@ pub fn sdk_loader() -> ConfigLoader {
         .with_max_backoff(PAUSE);
     // The version is named so that an update of the SDK changes no behaviour.
     aws_config::defaults(BehaviorVersion::v2026_01_12())
+        // One for all services: reading the root certificates is a good part of a
+        // cold start, and each client would read them for itself.
+        .http_client(
+            Builder::new()
+                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+                .build_https(),
+        )
         .timeout_config(timeouts)
         .retry_config(retries)
         // It watches throughput over seconds; our answers are a few kilobytes and

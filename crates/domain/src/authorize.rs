@@ -6,25 +6,20 @@
 
 mod memory;
 
-use crate::config::{AudienceConfig, Config, RouteConfig};
-use crate::family::{Change, Condition, FamilyId, FamilyRecord, FamilyState, Transition};
-use crate::grant::{self, Opened, TokenFault};
-use crate::jwt::{self, AccessClaims, Jwt, SigningInput};
+pub use crate::identity::{Origin, Outage};
+
+use crate::config::{Config, RouteConfig};
+use crate::grant::{self, TokenFault};
+use crate::identity::{Identity, Mint, NewSlot};
+use crate::jwt::Jwt;
 use crate::policy::{self, Policy, Refusal};
 use crate::ports::{
-    Clock, Entropy, EntropyError, FindFamily, ReadEpoch, Roots, SignError, Signer, StoreError,
-    UpdateError, UpdateFamily, World,
+    Clock, FindFamily, ReadEpoch, Roots, Signer, StoreError, UpdateError, UpdateFamily, World,
 };
-use crate::seal::{Purpose, RootKeys, Sealed};
 use crate::time::UnixTime;
 use crate::token::{OpaqueToken, TokenKind};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use memory::Memory;
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use zeroize::{Zeroize, Zeroizing};
 
 /// How a token was presented. The way decides the kind that is expected, so that
 /// no token passes for one of another kind (D30).
@@ -99,61 +94,6 @@ impl Rejection {
     }
 }
 
-/// Why we cannot tell; for logs and metrics alone.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Outage {
-    /// The store asked us to slow down.
-    StoreThrottled,
-    /// The store did not answer.
-    Store,
-    /// KMS asked us to slow down.
-    SignerThrottled,
-    /// KMS did not answer, or not acceptably.
-    Signer,
-    /// The root keys could not be had.
-    Roots,
-    /// The item was sealed by a later release, or under a key that we do not have.
-    UnknownSeal,
-    /// The operating system has no randomness.
-    Entropy,
-    /// The claims do not fit into a JWT, or the answer not into its limit.
-    Claims,
-}
-
-impl Outage {
-    /// For logs and metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::StoreThrottled => "store_throttled",
-            Self::Store => "store",
-            Self::SignerThrottled => "signer_throttled",
-            Self::Signer => "signer",
-            Self::Roots => "roots",
-            Self::UnknownSeal => "unknown_seal",
-            Self::Entropy => "entropy",
-            Self::Claims => "claims",
-        }
-    }
-}
-
-impl From<&StoreError> for Outage {
-    fn from(error: &StoreError) -> Self {
-        match error {
-            StoreError::Throttled(_) => Self::StoreThrottled,
-            StoreError::Unavailable(_) | StoreError::Malformed(_) => Self::Store,
-        }
-    }
-}
-
-impl From<&SignError> for Outage {
-    fn from(error: &SignError) -> Self {
-        match error {
-            SignError::Throttled(_) => Self::SignerThrottled,
-            SignError::Unavailable(_) | SignError::Unacceptable(_) => Self::Signer,
-        }
-    }
-}
-
 /// What a decision cost and whom it was about; for logs and metrics alone.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Facts {
@@ -173,48 +113,18 @@ pub struct Facts {
     pub first_use: bool,
 }
 
-/// Where something came from.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Origin {
-    /// The function's memory.
-    Memory,
-    /// The family item.
-    Item,
-    /// Made now.
-    Made,
-}
-
 /// Swaps tokens for JWTs.
 #[derive(Debug)]
 pub struct Authorizer<S, G, R> {
     config: Arc<Config>,
     policy: Policy,
-    fingerprints: HashMap<String, String>,
     not_before: UnixTime,
     store: S,
-    signer: G,
+    mint: Mint<G>,
     roots: R,
     world: World,
     memory: Memory<Identity>,
     epoch: Mutex<Option<(UnixTime, UnixTime)>>,
-}
-
-/// A family as one of its tokens opened it, and the JWTs made for that token.
-#[derive(Debug)]
-struct Identity {
-    family: FamilyId,
-    claims_version: u64,
-    opened: Opened,
-    awaits_first_use: bool,
-    sealed_jwts: BTreeMap<String, Sealed>,
-    jwts: Mutex<HashMap<String, Minted>>,
-}
-
-/// A JWT and the moment of its death.
-#[derive(Clone, Debug)]
-struct Minted {
-    jwt: Jwt,
-    expires_at: UnixTime,
 }
 
 impl<S, G, R> Authorizer<S, G, R>
@@ -233,17 +143,11 @@ where
         roots: R,
         world: World,
     ) -> Self {
-        let fingerprints = config
-            .audiences
-            .iter()
-            .map(|audience| (audience.id.clone(), jwt::fingerprint(&config, audience)))
-            .collect();
         Self {
             policy: Policy::new(&config),
-            fingerprints,
             not_before,
             store,
-            signer,
+            mint: Mint::new(Arc::clone(&config), signer, world.clone()),
             roots,
             world,
             memory: Memory::new(),
@@ -359,35 +263,8 @@ where
             Err(StoreError::Malformed(_)) => return Err(Rejection::MalformedItem.into()),
             Err(error) => return Err(Outage::from(&error).into()),
         };
-        Ok(Arc::new(self.open(&record, token, &roots, epoch, now)?))
-    }
-
-    fn open(
-        &self,
-        record: &FamilyRecord,
-        token: &OpaqueToken,
-        roots: &RootKeys,
-        epoch: UnixTime,
-        now: UnixTime,
-    ) -> Result<Identity, TokenFault> {
-        let opened = grant::open(record, token, roots, epoch, now)?;
-        let client_is_known = opened
-            .meta
-            .client
-            .as_ref()
-            .is_none_or(|id| self.config.client(id).is_some());
-        if !client_is_known {
-            return Err(TokenFault::ClientGone);
-        }
-        let entry = grant::find_entry(record, opened.digest).ok_or(TokenFault::Unknown)?;
-        Ok(Identity {
-            family: record.id,
-            claims_version: record.claims_version,
-            awaits_first_use: opened.meta.notes_first_use && entry.used_at.is_none(),
-            sealed_jwts: entry.jwts.clone(),
-            jwts: Mutex::default(),
-            opened,
-        })
+        let identity = Identity::open(&self.config, &record, token, &roots, epoch, now)?;
+        Ok(Arc::new(identity))
     }
 
     fn judge(
@@ -412,68 +289,12 @@ where
         now: UnixTime,
         facts: &mut Facts,
     ) -> Result<Jwt, Verdict> {
-        let (audience, fingerprint) = self
-            .config
-            .audiences
-            .iter()
-            .find(|audience| audience.id == route.audience)
-            .zip(self.fingerprints.get(&route.audience))
-            .ok_or(Outage::Claims)?;
-        let place = Purpose::Jwt {
-            audience: &audience.id,
-            kid: self.signer.key_id(),
-            fingerprint,
-            claims_version: identity.claims_version,
-        };
-        let found = identity
-            .remembered(&audience.id)
-            .map(|jwt| (jwt, Origin::Memory));
-        let found = found.or_else(|| identity.stored(place).map(|jwt| (jwt, Origin::Item)));
-        if let Some((minted, origin)) = found.filter(|(jwt, _)| self.has_life(identity, jwt, now)) {
-            facts.jwt = Some(origin);
-            identity.remember(&audience.id, &minted);
-            self.note_use(identity, None, now, facts).await?;
-            return Ok(minted.jwt);
-        }
-        facts.jwt = Some(Origin::Made);
-        let minted = self.sign(identity, audience, now).await?;
-        let sealed = minted
-            .seal(identity, place, &self.world)
-            .map_err(|_| Outage::Entropy)?;
-        self.note_use(identity, Some((&audience.id, sealed)), now, facts)
-            .await?;
-        identity.remember(&audience.id, &minted);
-        Ok(minted.jwt)
-    }
-
-    /// Whether it will live until the service has seen it; one that dies with its
-    /// token cannot be bettered.
-    fn has_life(&self, identity: &Identity, minted: &Minted, now: UnixTime) -> bool {
-        let Opened { grant, meta, .. } = &identity.opened;
-        let cap = meta.expires_at.min(grant.absolute_expires_at);
-        !minted.expires_at.has_passed(now)
-            && (minted.expires_at == cap
-                || minted.expires_at.since(now) >= self.config.min_jwt_life())
-    }
-
-    async fn sign(
-        &self,
-        identity: &Identity,
-        audience: &AudienceConfig,
-        now: UnixTime,
-    ) -> Result<Minted, Outage> {
-        let Opened { grant, meta, .. } = &identity.opened;
-        let mut jti = [0; 16];
-        self.world.fill(&mut jti).map_err(|_| Outage::Entropy)?;
-        let jti = BASE64URL.encode(jti);
-        let claims = AccessClaims::new(&self.config, audience, grant, meta, &jti, now);
-        let (kid, algorithm) = (self.signer.key_id(), self.signer.algorithm());
-        let input = SigningInput::new("at+jwt", kid, algorithm, &claims).ok_or(Outage::Claims)?;
-        let signature = self.signer.sign(input.as_bytes()).await;
-        Ok(Minted {
-            jwt: input.into_jwt(&signature.map_err(|error| Outage::from(&error))?),
-            expires_at: jwt::expiry(&self.config, grant, meta, now),
-        })
+        let audience = &route.audience;
+        let found = self.mint.find_or_sign(identity, audience, now).await?;
+        facts.jwt = Some(found.origin);
+        self.note_use(identity, found.slot, now, facts).await?;
+        identity.remember(audience, &found.minted);
+        Ok(found.minted.jwt)
     }
 
     /// Notes the first use and shares a new JWT, in one write, before we answer.
@@ -481,104 +302,25 @@ where
     async fn note_use(
         &self,
         identity: &Identity,
-        jwt: Option<(&str, Sealed)>,
+        jwt: Option<NewSlot>,
         now: UnixTime,
         facts: &mut Facts,
     ) -> Result<(), Verdict> {
-        let token = identity.opened.digest;
-        let mut changes = Vec::new();
-        if identity.awaits_first_use && facts.identity == Some(Origin::Item) {
-            facts.first_use = true;
-            changes.push(Change::FirstUse(token, now));
-        }
-        if let Some((audience, jwt)) = jwt {
-            let audience = audience.to_owned();
-            changes.push(Change::Jwt {
-                token,
-                audience,
-                jwt,
-            });
-        }
-        if changes.is_empty() {
+        let first_use = identity.awaits_first_use && facts.identity == Some(Origin::Item);
+        facts.first_use |= first_use;
+        let Some(transition) = identity.acceptance(first_use, jwt, now) else {
             return Ok(());
-        }
-        let transition = Transition {
-            family: identity.family,
-            conditions: vec![
-                Condition::State(FamilyState::Active),
-                Condition::TokenExists(token),
-            ],
-            changes,
         };
         self.store
             .update_family(&transition)
             .await
             .map_err(|error| match error {
                 UpdateError::Refused(_) => {
-                    self.memory.forget(token);
+                    self.memory.forget(identity.opened.digest);
                     Rejection::Fault(TokenFault::Revoked).into()
                 }
                 UpdateError::Store(error) => Outage::from(&error).into(),
             })
-    }
-}
-
-impl Identity {
-    fn remembered(&self, audience: &str) -> Option<Minted> {
-        let jwts = self.jwts.lock().unwrap_or_else(PoisonError::into_inner);
-        jwts.get(audience).cloned()
-    }
-
-    fn remember(&self, audience: &str, minted: &Minted) {
-        let mut jwts = self.jwts.lock().unwrap_or_else(PoisonError::into_inner);
-        jwts.insert(audience.to_owned(), minted.clone());
-    }
-
-    /// A slot that does not open was made for other claims, by another key, or
-    /// planted; it is overwritten (D75).
-    fn stored(&self, place: Purpose<'_>) -> Option<Minted> {
-        let Purpose::Jwt { audience, .. } = place else {
-            return None;
-        };
-        let sealed = self.sealed_jwts.get(audience)?;
-        let Opened {
-            data_key, digest, ..
-        } = &self.opened;
-        let plain = data_key
-            .open(sealed, self.family, Some(*digest), place)
-            .ok()?;
-        let slot: Slot = serde_json::from_slice(&plain).ok()?;
-        Some(Minted {
-            jwt: Jwt::from_sealed(slot.jwt),
-            expires_at: slot.exp,
-        })
-    }
-}
-
-/// A JWT as it is sealed into the item.
-#[derive(Deserialize, Serialize)]
-struct Slot {
-    exp: UnixTime,
-    jwt: String,
-}
-
-impl Minted {
-    fn seal(
-        &self,
-        identity: &Identity,
-        place: Purpose<'_>,
-        entropy: &impl Entropy,
-    ) -> Result<Sealed, EntropyError> {
-        let mut slot = Slot {
-            exp: self.expires_at,
-            jwt: self.jwt.expose().to_owned(),
-        };
-        let plain = Zeroizing::new(serde_json::to_vec(&slot).map_err(|_| EntropyError)?);
-        slot.jwt.zeroize();
-        let Opened {
-            data_key, digest, ..
-        } = &identity.opened;
-        data_key.seal(&plain, identity.family, Some(*digest), place, entropy)
     }
 }
 

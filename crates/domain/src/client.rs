@@ -1,10 +1,13 @@
 //! Clients of the token service and the secrets by which they are known.
 
-use crate::config::{ClientConfig, ClientKind, Config};
+pub mod assertion;
+
+use crate::config::{ClientConfig, ClientProof, Config};
 use crate::ports::{Entropy, EntropyError};
 use crate::token::sha256;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordVerifier};
+use assertion::ProvenClient;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde::{Deserialize, Serialize};
@@ -93,6 +96,10 @@ pub enum ClientCredentials<'a> {
         /// The proof.
         secret: &'a str,
     },
+    /// With an assertion that was found good.
+    Assertion(&'a ProvenClient),
+    /// With an assertion at which nobody has looked. Proves nothing.
+    Unproven,
 }
 
 impl fmt::Debug for ClientCredentials<'_> {
@@ -113,11 +120,15 @@ pub fn authenticate<'a>(
     match *credentials {
         ClientCredentials::Public { id } => config
             .client(id)
-            .filter(|client| client.kind == ClientKind::Public),
+            .filter(|client| client.proof() == ClientProof::None),
+        ClientCredentials::Assertion(proven) => config
+            .client(proven.id())
+            .filter(|client| client.proof() == ClientProof::PrivateKeyJwt),
+        ClientCredentials::Unproven => None,
         ClientCredentials::Secret { id, secret } => {
             let client = config
                 .client(id)
-                .filter(|client| client.kind == ClientKind::Confidential);
+                .filter(|client| client.proof() == ClientProof::Secret);
             let hashes = client.map_or(&[][..], |client| &client.secrets);
             let known = hashes.iter().filter(|hash| hash.matches(secret)).count() > 0;
             if hashes.is_empty() {

@@ -328,20 +328,73 @@ pub struct ClientConfig {
     /// being replaced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<crate::client::SecretHash>,
+    /// How it proves who it is. If absent: nothing of a public client, a secret of a
+    /// confidential one, or `private_key_jwt` if it has keys and no secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authentication: Option<ClientProof>,
+    /// Its public keys for `private_key_jwt`: a JWK set (RFC 7517) as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks: Option<String>,
+    /// Where its public keys are, if not here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_uri: Option<String>,
     /// What it may do at the token endpoint.
     pub grants: Vec<GrantKind>,
     /// Exact redirect URIs; for loopback hosts any port (RFC 8252 §7.3).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub redirect_uris: Vec<String>,
+    /// Whether its authorization requests must be pushed (RFC 9126): what a browser
+    /// carries, its user can edit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub require_par: bool,
     /// What it may ask for.
     #[serde(default)]
     pub scopes: ScopeSetConfig,
     /// The audiences for which its tokens are good; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub audiences: Vec<String>,
+    /// The audience that this client *is*, when it is a service or stands before one:
+    /// it may introspect the tokens that are good for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audience: Option<String>,
+    /// Further audiences whose tokens it may introspect.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub introspects: Vec<String>,
+    /// The clients whose access tokens it may exchange (RFC 8693).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exchanges: Vec<String>,
+    /// The identity providers whose ID tokens it may exchange.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exchange_id_tokens: Vec<String>,
     /// Overrides of the general lifetimes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_token_lifetime: Option<u64>,
+}
+
+impl ClientConfig {
+    /// How it proves who it is.
+    pub fn proof(&self) -> ClientProof {
+        let has_keys = self.jwks.is_some() || self.jwks_uri.is_some();
+        self.authentication.unwrap_or(match self.kind {
+            ClientKind::Public => ClientProof::None,
+            ClientKind::Confidential if has_keys && self.secrets.is_empty() => {
+                ClientProof::PrivateKeyJwt
+            }
+            ClientKind::Confidential => ClientProof::Secret,
+        })
+    }
+}
+
+/// How a client proves who it is (RFC 6749 §2.3, RFC 7523 §2.2).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientProof {
+    /// Not at all: a public client.
+    None,
+    /// By a secret, in the header or in the body.
+    Secret,
+    /// By an assertion that it signs.
+    PrivateKeyJwt,
 }
 
 /// RFC 6749 §2.1.
@@ -364,6 +417,8 @@ pub enum GrantKind {
     RefreshToken,
     /// RFC 6749 §4.4.
     ClientCredentials,
+    /// RFC 8693.
+    TokenExchange,
 }
 
 /// A group of services that share an `aud` and see the same claims.
@@ -372,6 +427,9 @@ pub enum GrantKind {
 pub struct AudienceConfig {
     /// The `aud`.
     pub id: String,
+    /// The absolute URI by which clients may ask for it (RFC 8707).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
     /// Which of `name`, `email`, `roles` its services see.
     #[serde(default)]
     pub claims: Vec<ClaimName>,

@@ -178,6 +178,8 @@ pub enum Condition {
     Token(TokenDigest, TokenState),
     /// This token is there.
     TokenExists(TokenDigest),
+    /// The family has fewer tokens than this, dead ones included.
+    FewerTokens(usize),
 }
 
 /// What a transition does.
@@ -256,6 +258,7 @@ impl Transition {
                 .get(digest)
                 .is_some_and(|entry| entry.state == *state),
             Condition::TokenExists(digest) => record.tokens.contains_key(digest),
+            Condition::FewerTokens(limit) => record.tokens.len() < *limit,
         });
         if holds {
             for change in &self.changes {
@@ -343,6 +346,7 @@ mod tests {
                 Condition::Generation(0),
                 Condition::Token(digest, TokenState::Live),
                 Condition::TokenExists(digest),
+                Condition::FewerTokens(2),
             ],
             changes: vec![Change::Generation(1), Change::FirstUse(digest, UnixTime(5))],
         };
@@ -360,6 +364,7 @@ mod tests {
             Condition::Token(digest, TokenState::Used),
             Condition::Token(stranger, TokenState::Live),
             Condition::TokenExists(stranger),
+            Condition::FewerTokens(1),
         ] {
             let mut transition = good.clone();
             transition.conditions.push(wrong.clone());

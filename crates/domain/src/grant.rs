@@ -2,6 +2,7 @@
 
 use crate::claims::{UserClaims, client_subject};
 use crate::config::Config;
+use crate::delegation::Delegation;
 use crate::family::{
     FamilyId, FamilyKind, FamilyRecord, FamilyState, IndexKey, TokenEntry, TokenState,
 };
@@ -70,6 +71,9 @@ pub struct TokenMeta {
     /// What an authorization code is bound to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<CodeBinding>,
+    /// Who acts, and who may, on behalf of the subject.
+    #[serde(default, skip_serializing_if = "Delegation::is_none")]
+    pub delegation: Delegation,
 }
 
 /// What an authorization code is bound to.
@@ -417,6 +421,20 @@ pub fn open_meta(
 ) -> Result<TokenMeta, TokenFault> {
     let digest = token.digest();
     let entry = find_entry(record, digest).ok_or(TokenFault::Unknown)?;
+    open_meta_of(record, digest, entry, data_key)
+}
+
+/// Opens what the token behind an entry may do.
+///
+/// # Errors
+///
+/// See [`TokenFault`].
+pub fn open_meta_of(
+    record: &FamilyRecord,
+    digest: TokenDigest,
+    entry: &TokenEntry,
+    data_key: &SealingKey,
+) -> Result<TokenMeta, TokenFault> {
     read(&data_key.open(&entry.meta, record.id, Some(digest), Purpose::TokenMeta)?)
 }
 

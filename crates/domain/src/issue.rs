@@ -5,8 +5,13 @@
 //! again after a lost response gets the same pair; whoever presents one that is
 //! really over ends the family.
 
+pub mod exchange;
+pub mod target;
+
+use crate::client::assertion::{self, AssertionError, ProvenClient};
 use crate::client::{self, ClientCredentials};
 use crate::config::{ClientConfig, Config, GrantKind};
+use crate::delegation::Delegation;
 use crate::family::{
     Change, Condition, FamilyId, FamilyKind, FamilyRecord, FamilyState, MAX_SPENT, MAX_TOKENS,
     TokenEntry, TokenState, Transition,
@@ -16,7 +21,7 @@ use crate::grant::{
 };
 use crate::ports::{
     Clock, CreateError, CreateFamily, Entropy, EntropyError, FindFamily, ReadEpoch, Roots,
-    SignError, StoreError, UpdateError, UpdateFamily, World,
+    SignError, StoreError, UpdateError, UpdateFamily, UseOnce, VerifyAssertion, World,
 };
 use crate::scope::ScopeSet;
 use crate::seal::RootKeys;
@@ -24,8 +29,10 @@ use crate::time::UnixTime;
 use crate::token::{OpaqueToken, TokenDigest, TokenKind, sha256};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use exchange::SubjectFault;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
+use target::{InvalidTarget, Targets};
 
 /// Scopes that ask for something about a user, which a machine has none of (D57).
 const USER_SCOPES: [&str; 6] = [
@@ -78,6 +85,15 @@ pub enum IssueError {
     /// More was asked for than may be given.
     #[error("the scope is invalid or exceeds what may be granted")]
     InvalidScope,
+    /// A `resource` or `audience` is unknown, or not for this client or token.
+    #[error("the target is unknown or not allowed")]
+    InvalidTarget,
+    /// A subject or actor token is no good (RFC 8693 §2.2.2).
+    #[error("the exchange is refused: {0:?}")]
+    InvalidSubject(SubjectFault),
+    /// The family has as many live tokens as it may have.
+    #[error("there are too many live tokens")]
+    TooManyTokens,
     /// We cannot tell: never said to be the client's fault.
     #[error("temporarily unavailable: {0}")]
     Unavailable(&'static str),
@@ -203,7 +219,7 @@ where
         }
     }
 
-    /// Answers a token request.
+    /// Answers a token request that names no target.
     ///
     /// # Errors
     ///
@@ -213,13 +229,29 @@ where
         credentials: &ClientCredentials<'_>,
         request: &TokenRequest<'_>,
     ) -> Result<Issued, IssueError> {
+        self.issue_for(credentials, request, &Targets::default())
+            .await
+    }
+
+    /// Answers a token request; the access token is good for `targets` alone, if
+    /// there are any (RFC 8707 §2.2).
+    ///
+    /// # Errors
+    ///
+    /// See [`IssueError`].
+    pub async fn issue_for(
+        &self,
+        credentials: &ClientCredentials<'_>,
+        request: &TokenRequest<'_>,
+        targets: &Targets<'_>,
+    ) -> Result<Issued, IssueError> {
         let client = self.authenticate(credentials)?;
         if !client.grants.contains(&request.grant_kind()) {
             return Err(IssueError::UnauthorizedClient);
         }
         match *request {
             TokenRequest::ClientCredentials { scope } => {
-                self.client_credentials(client, scope).await
+                self.client_credentials(client, scope, targets).await
             }
             TokenRequest::AuthorizationCode {
                 code,
@@ -227,14 +259,18 @@ where
                 code_verifier,
             } => {
                 let code = parse(code, TokenKind::Code)?;
-                self.redeem(client, &code, redirect_uri, code_verifier)
-                    .await
+                let proof = (redirect_uri, code_verifier);
+                self.redeem(client, &code, proof, targets).await
             }
             TokenRequest::RefreshToken { token, scope } => {
                 let token = parse(token, TokenKind::Refresh)?;
                 let scope = scope.map(ScopeSet::parse).transpose();
                 let scope = scope.map_err(|_| IssueError::InvalidScope)?;
-                self.refresh(client, &token, scope.as_ref()).await
+                let narrower = Narrower {
+                    scope: scope.as_ref(),
+                    targets,
+                };
+                self.refresh(client, &token, &narrower).await
             }
         }
     }
@@ -275,7 +311,12 @@ where
         if owner.as_deref() != Some(client.id.as_str()) {
             return Ok(false);
         }
-        self.end_family(&record).await?;
+        if client.id == record.client {
+            self.end_family(&record).await?;
+        } else {
+            // It was got by exchange: the rest of the family is the subject's.
+            self.forget(&record, &token).await?;
+        }
         Ok(true)
     }
 
@@ -290,6 +331,7 @@ where
         &self,
         client: &ClientConfig,
         scope: Option<&str>,
+        targets: &Targets<'_>,
     ) -> Result<Issued, IssueError> {
         let allowed: ScopeSet = client
             .scopes
@@ -321,12 +363,13 @@ where
             kind: TokenKind::Access,
             client: Some(client.id.clone()),
             scope,
-            audiences: client.audiences.clone(),
+            audiences: targets.narrow(&self.config, &client.audiences)?,
             issued_at: now,
             expires_at: now.plus(lifetime),
             idle_expires_at: None,
             notes_first_use: false,
             code: None,
+            delegation: Delegation::default(),
         };
         let roots = self.roots().await?;
         let (record, access) = new_family(&grant, &meta, roots.current(), &self.world)?;
@@ -356,8 +399,8 @@ where
         &self,
         client: &ClientConfig,
         code: &OpaqueToken,
-        redirect_uri: &str,
-        code_verifier: &str,
+        (redirect_uri, code_verifier): (&str, &str),
+        targets: &Targets<'_>,
     ) -> Result<Issued, IssueError> {
         let now = self.world.now();
         let roots = self.roots().await?;
@@ -383,8 +426,11 @@ where
 
         let with_refresh = opened.meta.scope.contains(OFFLINE_ACCESS)
             && client.grants.contains(&GrantKind::RefreshToken);
-        let scope = opened.meta.scope.clone();
-        let minted = self.mint(client, &record, opened, &scope, with_refresh, now, &roots)?;
+        let reach = Reach {
+            scope: opened.meta.scope.clone(),
+            audiences: targets.narrow(&self.config, &opened.meta.audiences)?,
+        };
+        let minted = self.mint(client, &record, opened, reach, with_refresh, now, &roots)?;
         let mut changes = vec![Change::Redeem {
             token: code.digest(),
             at: now,
@@ -429,14 +475,14 @@ where
         &self,
         client: &ClientConfig,
         token: &OpaqueToken,
-        scope: Option<&ScopeSet>,
+        narrower: &Narrower<'_>,
     ) -> Result<Issued, IssueError> {
         let roots = self.roots().await?;
         let epoch = self.epoch().await?;
         let mut record = self.find(token).await?.ok_or(GrantFault::Unknown)?;
         for _ in 0..MAX_ATTEMPTS {
             let now = self.world.now();
-            let next = match self.decide(client, token, scope, &record, &roots, epoch, now)? {
+            let next = match self.decide(client, token, narrower, &record, &roots, epoch, now)? {
                 Refresh::Heal(issued) => return Ok(*issued),
                 Refresh::Reused => {
                     self.end_family(&record).await?;
@@ -466,7 +512,7 @@ where
         &self,
         client: &ClientConfig,
         token: &OpaqueToken,
-        scope: Option<&ScopeSet>,
+        narrower: &Narrower<'_>,
         record: &FamilyRecord,
         roots: &RootKeys,
         epoch: UnixTime,
@@ -497,12 +543,17 @@ where
             return Ok(worth);
         }
         within_limits?;
-        let scope = match scope {
-            None => opened.meta.scope.clone(),
-            Some(asked) if asked.is_subset(&opened.meta.scope) => asked.clone(),
-            Some(_) => return Err(IssueError::InvalidScope),
+        let reach = Reach {
+            scope: match narrower.scope {
+                None => opened.meta.scope.clone(),
+                Some(asked) if asked.is_subset(&opened.meta.scope) => asked.clone(),
+                Some(_) => return Err(IssueError::InvalidScope),
+            },
+            audiences: narrower
+                .targets
+                .narrow(&self.config, &opened.meta.audiences)?,
         };
-        self.rotate(client, token, record, opened, &scope, roots, now)
+        self.rotate(client, token, record, opened, reach, roots, now)
     }
 
     #[expect(
@@ -515,12 +566,12 @@ where
         token: &OpaqueToken,
         record: &FamilyRecord,
         opened: Opened,
-        scope: &ScopeSet,
+        reach: Reach,
         roots: &RootKeys,
         now: UnixTime,
     ) -> Result<Refresh, IssueError> {
         let digest = opened.digest;
-        let minted = self.mint(client, record, opened, scope, true, now, roots)?;
+        let minted = self.mint(client, record, opened, reach, true, now, roots)?;
         let mut spent = record.spent.clone();
         let mut changes = vec![
             Change::Redeem {
@@ -578,22 +629,23 @@ where
         client: &ClientConfig,
         record: &FamilyRecord,
         opened: Opened,
-        scope: &ScopeSet,
+        reach: Reach,
         with_refresh: bool,
         now: UnixTime,
         roots: &RootKeys,
     ) -> Result<Minted, IssueError> {
         let absolute = opened.grant.absolute_expires_at;
-        let meta = |kind, scope: &ScopeSet, lifetime| TokenMeta {
+        let meta = |kind, reach: Reach, lifetime| TokenMeta {
             kind,
             client: Some(client.id.clone()),
-            scope: scope.clone(),
-            audiences: opened.meta.audiences.clone(),
+            scope: reach.scope,
+            audiences: reach.audiences,
             issued_at: now,
             expires_at: now.plus(lifetime).min(absolute),
             idle_expires_at: None,
             notes_first_use: with_refresh && kind == TokenKind::Access,
             code: None,
+            delegation: Delegation::default(),
         };
         let sealer = Sealer {
             root: roots.by_id(&record.root).ok_or(TokenFault::Unreadable)?,
@@ -601,13 +653,18 @@ where
             data_key: opened.data_key,
             entropy: &self.world,
         };
-        let access_meta = meta(TokenKind::Access, scope, self.access_lifetime(client));
+        let access_meta = meta(TokenKind::Access, reach, self.access_lifetime(client));
         let access = sealer.token(&access_meta)?;
         let refresh = with_refresh
             .then(|| {
-                // The refresh token keeps its own scope (RFC 6749 §6).
+                // The refresh token keeps all that was granted (RFC 6749 §6, RFC 8707
+                // §2.2).
+                let granted = Reach {
+                    scope: opened.meta.scope.clone(),
+                    audiences: opened.meta.audiences.clone(),
+                };
                 let idle = self.config.lifetimes.refresh_token_idle;
-                sealer.token(&meta(TokenKind::Refresh, &opened.meta.scope, idle))
+                sealer.token(&meta(TokenKind::Refresh, granted, idle))
             })
             .transpose()?;
         let (refresh, refresh_entry) = refresh.unzip();
@@ -633,6 +690,20 @@ where
             .await
         {
             // Refused: it is over already.
+            Ok(()) | Err(UpdateError::Refused(_)) => Ok(()),
+            Err(UpdateError::Store(error)) => Err(error.into()),
+        }
+    }
+
+    /// Takes one token back.
+    async fn forget(&self, record: &FamilyRecord, token: &OpaqueToken) -> Result<(), IssueError> {
+        let transition = Transition {
+            family: record.id,
+            conditions: vec![Condition::State(FamilyState::Active)],
+            changes: vec![Change::RemoveToken(token.digest())],
+        };
+        match self.store.update_family(&transition).await {
+            // Refused: the whole family is over.
             Ok(()) | Err(UpdateError::Refused(_)) => Ok(()),
             Err(UpdateError::Store(error)) => Err(error.into()),
         }
@@ -665,6 +736,35 @@ where
         self.world.fill(&mut bytes)?;
         Ok(BASE64URL.encode(bytes))
     }
+}
+
+impl<S: UseOnce, R> TokenService<S, R> {
+    /// Judges a client's assertion, and uses it up.
+    ///
+    /// # Errors
+    ///
+    /// See [`AssertionError`].
+    pub async fn prove(
+        &self,
+        verifier: &impl VerifyAssertion,
+        claimed_id: Option<&str>,
+        jwt: &str,
+    ) -> Result<ProvenClient, AssertionError> {
+        let now = self.world.now();
+        assertion::prove(&self.config, verifier, &self.store, claimed_id, jwt, now).await
+    }
+}
+
+/// What a token may do, and where.
+struct Reach {
+    scope: ScopeSet,
+    audiences: Vec<String>,
+}
+
+/// What a client asks for when it refreshes: no more than was granted.
+struct Narrower<'a> {
+    scope: Option<&'a ScopeSet>,
+    targets: &'a Targets<'a>,
 }
 
 /// What a refresh token is worth.
@@ -783,6 +883,12 @@ fn parse(text: &str, kind: TokenKind) -> Result<OpaqueToken, GrantFault> {
 impl From<GrantFault> for IssueError {
     fn from(fault: GrantFault) -> Self {
         Self::InvalidGrant(fault)
+    }
+}
+
+impl From<InvalidTarget> for IssueError {
+    fn from(_: InvalidTarget) -> Self {
+        Self::InvalidTarget
     }
 }
 

@@ -5,6 +5,7 @@
 
 use crate::claims::{UserClaims, client_subject};
 use crate::config::{AudienceConfig, ClaimName, Config};
+use crate::delegation::Actor;
 use crate::grant::{Grant, TokenMeta};
 use crate::time::UnixTime;
 use crate::token::sha256;
@@ -135,6 +136,8 @@ pub struct AccessClaims<'a> {
     jti: &'a str,
     #[serde(skip_serializing_if = "String::is_empty")]
     scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    act: Option<&'a Actor>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     user: Option<UserPart<'a>>,
 }
@@ -175,6 +178,7 @@ impl<'a> AccessClaims<'a> {
             nbf: now,
             jti,
             scope: meta.scope.to_string(),
+            act: meta.delegation.act.as_ref(),
             user: grant
                 .user
                 .as_ref()
@@ -198,12 +202,14 @@ impl<'a> UserPart<'a> {
     }
 }
 
-/// The `sub` of whoever holds the token.
+/// The `sub` of whom the token is about: the user, or the machine that the grant is
+/// of. Another client that has exchanged the token is not the subject.
 pub fn subject(grant: &Grant, meta: &TokenMeta) -> String {
+    let client = || grant.client.as_deref().unwrap_or(meta.client_id());
     grant
         .user
         .as_ref()
-        .map_or_else(|| client_subject(meta.client_id()), |user| user.sub.clone())
+        .map_or_else(|| client_subject(client()), |user| user.sub.clone())
 }
 
 /// A JWT never outlives its token's grant (invariant 4).

@@ -5,26 +5,32 @@
 //! table is written only after the provider has vouched for the user (D72).
 
 mod native;
+mod par;
 mod pending;
+mod request;
 mod session;
 
-pub use native::{Answer, AuthorizationParams, AuthorizeError, Decision, NativeRequest};
+pub use native::{AuthorizeError, Authorized, Confirmed, ConfirmingBrowser, Decision, Presence};
+pub use par::{PushError, Pushed};
 pub use pending::{COOKIE_SUFFIX_LEN, LOGIN_SECONDS, cookie_suffix};
+pub use request::{Answer, AnswerError, AuthorizationParams, NativeRequest};
 pub use session::{LoggedOut, SessionError, SessionView};
 
+use crate::client::assertion::{self, AssertionError, ProvenClient};
 use crate::config::Config;
+use crate::delegation::Delegation;
 use crate::family::FamilyKind;
 use crate::grant::{self, Grant, TokenMeta, new_family, subject_keys};
 use crate::ports::{
     Authenticated, AuthorizationRequest, CallbackCode, Clock, CreateError, CreateFamily, Entropy,
     EntropyError, FindFamily, IdentityProviders, IdpError, OnceName, ReadEpoch, Roots, SignError,
-    StoreError, UpdateFamily, UseOnce, World,
+    StoreError, UpdateFamily, UseOnce, VerifyAssertion, World,
 };
 use crate::time::UnixTime;
 use crate::token::{OpaqueToken, TokenKind, sha256};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
-use pending::{Confirmation, PendingLogin, Purpose};
+use pending::{AskedIn, Confirmation, PendingLogin, Purpose};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
@@ -169,6 +175,22 @@ impl LoginError {
     }
 }
 
+impl<S: UseOnce, R, P: VerifyAssertion> LoginService<S, R, P> {
+    /// Judges a client's assertion, and uses it up.
+    ///
+    /// # Errors
+    ///
+    /// See [`AssertionError`].
+    pub async fn prove(
+        &self,
+        claimed_id: Option<&str>,
+        jwt: &str,
+    ) -> Result<ProvenClient, AssertionError> {
+        let (verifier, now) = (&self.providers, self.world.now());
+        assertion::prove(&self.config, verifier, &self.store, claimed_id, jwt, now).await
+    }
+}
+
 impl<S, R, P> LoginService<S, R, P>
 where
     S: FindFamily + UpdateFamily + CreateFamily + UseOnce + ReadEpoch,
@@ -301,7 +323,7 @@ where
             }
             Purpose::Native(request) => {
                 let confirmation = Confirmation {
-                    state: callback.state.to_owned(),
+                    asked_in: AskedIn::Login(callback.state.to_owned()),
                     started_at,
                     created_at: now,
                     user: authenticated.claims,
@@ -325,7 +347,7 @@ where
         match &pending.purpose {
             Purpose::Browser { .. } => Err(LoginError::Denied),
             Purpose::Native(request) => Ok(SignedIn::Answer(
-                request.error(&self.config, "access_denied"),
+                request.error(&self.config, AnswerError::AccessDenied),
             )),
         }
     }
@@ -359,6 +381,7 @@ where
             idle_expires_at: Some(now.plus(session.idle).min(absolute)),
             notes_first_use: false,
             code: None,
+            delegation: Delegation::default(),
         };
         let (token, subject_tag) = self.create(&grant, &meta, started_at).await?;
         Ok(SignedIn::Browser {
@@ -392,12 +415,8 @@ where
     }
 
     async fn use_once(&self, what: &str, created_at: UnixTime) -> Result<(), LoginError> {
-        let name = OnceName {
-            namespace: "used",
-            digest: BASE64URL.encode(sha256(what.as_bytes())),
-        };
         let forget_after = created_at.plus(LOGIN_SECONDS * 2);
-        if self.store.use_once(&name, forget_after).await? {
+        if self.store.use_once(&once(what), forget_after).await? {
             Ok(())
         } else {
             Err(LoginError::Replayed)
@@ -414,6 +433,14 @@ where
         let mut bytes = Zeroizing::new([0; 32]);
         self.world.fill(bytes.as_mut_slice())?;
         Ok(Zeroizing::new(BASE64URL.encode(bytes.as_slice())))
+    }
+}
+
+/// The name under which it is noted that `what` was used.
+fn once(what: &str) -> OnceName {
+    OnceName {
+        namespace: "used",
+        digest: BASE64URL.encode(sha256(what.as_bytes())),
     }
 }
 

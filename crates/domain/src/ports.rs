@@ -5,6 +5,7 @@
 //! adapter by the contract suite in `tests/`.
 
 use crate::claims::UserClaims;
+use crate::delegation::MayAct;
 use crate::family::{FamilyId, FamilyRecord, IndexKey, Transition};
 use crate::jwt::Algorithm;
 use crate::time::UnixTime;
@@ -158,6 +159,14 @@ pub trait UseOnce: Send + Sync {
         name: &OnceName,
         forget_after: UnixTime,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// Whether `name` was used already. Only spares everybody a vain login: who goes
+    /// on is decided by [`UseOnce::use_once`]. IAM: `dynamodb:GetItem` on `used#*`.
+    ///
+    /// # Errors
+    ///
+    /// Only if the store could not answer.
+    fn was_used(&self, name: &OnceName) -> impl Future<Output = Result<bool, StoreError>> + Send;
 }
 
 /// The name of something that may be used once: a namespace and a digest.
@@ -256,6 +265,13 @@ pub trait Roots: Send + Sync {
     ///
     /// When they could not be had; the next call tries again.
     fn roots(&self) -> impl Future<Output = Result<Arc<crate::seal::RootKeys>, SignError>> + Send;
+}
+
+/// Services of one function share what was fetched.
+impl<T: Roots> Roots for Arc<T> {
+    async fn roots(&self) -> Result<Arc<crate::seal::RootKeys>, SignError> {
+        T::roots(self).await
+    }
 }
 
 /// What is asked of an identity provider at the start of a login.
@@ -387,4 +403,90 @@ pub enum IdpError {
     /// literal, for the log.
     #[error("the identity provider's answer was refused: {0}")]
     Refused(&'static str),
+}
+
+/// Finds out who signed a client's assertion.
+pub trait VerifyAssertion: Send + Sync {
+    /// Verifies the form, the header and the signature of an assertion, by the
+    /// registered keys of the client that it names, with asymmetric algorithms
+    /// alone. What the claims mean is the rules' business.
+    ///
+    /// # Errors
+    ///
+    /// [`AssertionFault::Unavailable`] only if the client's keys could not be had.
+    fn verify_assertion(
+        &self,
+        jwt: &str,
+    ) -> impl Future<Output = Result<AssertionClaims, AssertionFault>> + Send;
+}
+
+/// What an assertion says that its client has signed (RFC 7523 §3).
+#[derive(Clone, Eq, PartialEq)]
+pub struct AssertionClaims {
+    /// `iss`
+    pub iss: String,
+    /// `sub`
+    pub sub: String,
+    /// `aud`, which is one string and no list.
+    pub aud: String,
+    /// `jti`
+    pub jti: String,
+    /// `exp`
+    pub exp: UnixTime,
+    /// `iat`
+    pub iat: Option<UnixTime>,
+    /// `nbf`
+    pub nbf: Option<UnixTime>,
+}
+
+impl std::fmt::Debug for AssertionClaims {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AssertionClaims([redacted])")
+    }
+}
+
+/// An assertion was not verified. The text is our own literal, for the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum AssertionFault {
+    /// It is not the client's.
+    #[error("the assertion was refused: {0}")]
+    Refused(&'static str),
+    /// The client's keys could not be had.
+    #[error("the client's keys are unavailable: {0}")]
+    Unavailable(&'static str),
+}
+
+/// Believes ID tokens that come as subject tokens (RFC 8693 §2.1).
+pub trait VerifySubjectToken: Send + Sync {
+    /// Verifies an ID token of one of the providers `trusted`. Every check of
+    /// OpenID Connect Core §3.1.3.7 that needs no login has passed when this
+    /// returns `Ok`.
+    ///
+    /// # Errors
+    ///
+    /// [`IdpError::Unknown`] when it is of another issuer, before any fetch.
+    fn verify_subject_token(
+        &self,
+        trusted: &[String],
+        token: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<Vouched, IdpError>> + Send;
+}
+
+/// A user for whom an ID token vouches.
+pub struct Vouched {
+    /// Whom, mapped into our claims.
+    pub claims: UserClaims,
+    /// When the token was issued.
+    pub issued_at: UnixTime,
+    /// When it ends.
+    pub expires_at: UnixTime,
+    /// Who may act for the user, if the token says.
+    pub may_act: Option<MayAct>,
+}
+
+impl std::fmt::Debug for Vouched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Vouched([redacted])")
+    }
 }

@@ -12,6 +12,7 @@ pub(crate) use world::{SequenceEntropy, TestClock, TestRoots, TestSigner, world}
 use crate::claims::UserClaims;
 use crate::client::SecretHash;
 use crate::config::Config;
+use crate::delegation::Delegation;
 use crate::family::{FamilyKind, FamilyRecord};
 use crate::grant::{Grant, TokenMeta, new_family};
 use crate::scope::ScopeSet;
@@ -70,6 +71,7 @@ pub(crate) fn meta() -> TokenMeta {
         idle_expires_at: None,
         notes_first_use: false,
         code: None,
+        delegation: Delegation::default(),
     }
 }
 

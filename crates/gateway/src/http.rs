@@ -8,6 +8,7 @@
 //! check that a client can get around (D16). Here every input has an answer.
 
 pub mod basic;
+mod credentials;
 mod event;
 pub mod oauth_error;
 mod page;
@@ -16,6 +17,7 @@ mod request;
 mod response;
 
 pub use ::http::{Method, StatusCode, header};
+pub use credentials::Credentials;
 pub use page::{Page, escape};
 pub use params::{Params, with_query};
 pub use request::Request;

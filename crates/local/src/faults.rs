@@ -77,9 +77,7 @@ impl Faults {
     fn fault(&self, backend: Backend, operation: &str) -> Option<Fault> {
         self.lock()
             .get(&backend)
-            .filter(|switch| {
-                switch.operations.is_empty() || switch.operations.contains(&operation)
-            })
+            .filter(|switch| switch.operations.is_empty() || switch.operations.contains(&operation))
             .map(|switch| switch.fault)
     }
 

@@ -14,6 +14,7 @@ pub use backends::{Backends, TABLE};
 
 use crate::apigateway::{Api, ApiGateway, Edge, Flavour, InvalidApi, JWT_HEADER};
 use crate::faults::Faults;
+use crate::function::Function;
 use crate::idp::{DemoIdp, DemoIdpError, DemoIdpOptions};
 use crate::services::{ORDERS, PROFILE, Services};
 use cloakroom_domain::config::{self, Config, ConfigError};
@@ -131,6 +132,7 @@ pub struct System {
     config: Arc<Config>,
     backends: Backends,
     environment: BTreeMap<String, String>,
+    functions: Functions,
     gateway: Arc<ApiGateway>,
     tasks: JoinSet<()>,
 }
@@ -191,7 +193,10 @@ impl System {
         });
 
         let world = World {
-            clock: options.clock.clone().unwrap_or(cloakroom_aws::world().clock),
+            clock: options
+                .clock
+                .clone()
+                .unwrap_or(cloakroom_aws::world().clock),
             entropy: cloakroom_aws::world().entropy,
         };
         let functions = match &options.lambda {
@@ -221,6 +226,7 @@ impl System {
             config,
             backends,
             environment,
+            functions,
             gateway,
             tasks,
         })
@@ -266,6 +272,18 @@ impl System {
         &self.gateway
     }
 
+    /// A function by its name: what Lambda would call, past the gateway.
+    pub fn function(&self, name: &str) -> Option<Arc<dyn Function>> {
+        let function = match name {
+            "authorizer" => &self.functions.authorizer,
+            "login" => &self.functions.login,
+            "token" => &self.functions.token,
+            "jwks" => &self.functions.jwks,
+            _ => return None,
+        };
+        Some(Arc::clone(function))
+    }
+
     /// Waits for ever, or until a part fails.
     pub async fn run(mut self) {
         self.tasks.join_next().await;
@@ -298,11 +316,7 @@ impl Front {
         })
     }
 
-    fn serve(
-        self,
-        gateway: &Arc<ApiGateway>,
-        tasks: &mut JoinSet<()>,
-    ) -> Result<Url, StartError> {
+    fn serve(self, gateway: &Arc<ApiGateway>, tasks: &mut JoinSet<()>) -> Result<Url, StartError> {
         for listener in self.listeners {
             let service = gateway
                 .router()

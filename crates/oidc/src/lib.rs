@@ -9,12 +9,14 @@
 //! is asked for over it, `id_token` the judgement, `claims` what becomes of it.
 
 mod claims;
+mod client_keys;
 mod discovery;
 mod fault;
 mod fetch;
 mod id_token;
 mod logout_token;
 mod provider;
+mod subject_token;
 #[cfg(test)]
 mod testing;
 mod token;
@@ -25,11 +27,13 @@ use std::sync::Arc;
 
 use cloakroom_domain::config::{ClientAuthentication, Config};
 use cloakroom_domain::ports::{
-    Authenticated, AuthorizationRequest, CallbackCode, Clock, IdentityProviders, IdpError,
+    AssertionClaims, AssertionFault, Authenticated, AuthorizationRequest, CallbackCode, Clock,
+    IdentityProviders, IdpError, VerifyAssertion, VerifySubjectToken, Vouched,
 };
 use cloakroom_domain::time::UnixTime;
 use zeroize::Zeroizing;
 
+use crate::client_keys::ClientKeys;
 use crate::provider::Provider;
 
 pub use crate::logout_token::LogoutToken;
@@ -37,6 +41,7 @@ pub use crate::logout_token::LogoutToken;
 /// The identity providers of a configuration.
 pub struct Oidc {
     providers: Vec<Provider>,
+    clients: ClientKeys,
 }
 
 impl Oidc {
@@ -52,17 +57,39 @@ impl Oidc {
         mut secrets: BTreeMap<String, Zeroizing<String>>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
-        let loopback = config.is_loopback();
-        let client = fetch::client(loopback).map_err(SetupError::Tls)?;
-        let providers = config.identity_providers.iter().map(|idp| {
-            let secret = secrets.remove(&idp.id);
-            if idp.client_authentication != ClientAuthentication::None && secret.is_none() {
+        for idp in &config.identity_providers {
+            let needs_secret = idp.client_authentication != ClientAuthentication::None;
+            if needs_secret && !secrets.contains_key(&idp.id) {
                 return Err(SetupError::MissingSecret(idp.id.clone()));
             }
-            Provider::new(idp, secret, client.clone(), loopback, clock)
-        });
+        }
+        Self::with(config, |idp| secrets.remove(idp), clock)
+    }
+
+    /// Sets up what verifies the tokens of providers and clients and signs nobody in:
+    /// for that no secret is needed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Oidc::new`].
+    pub fn verifying(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, SetupError> {
+        Self::with(config, |_| None, clock)
+    }
+
+    fn with(
+        config: &Config,
+        mut secret: impl FnMut(&str) -> Option<Zeroizing<String>>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, SetupError> {
+        let loopback = config.is_loopback();
+        let client = fetch::client(loopback).map_err(SetupError::Tls)?;
+        let providers = config
+            .identity_providers
+            .iter()
+            .map(|idp| Provider::new(idp, secret(&idp.id), client.clone(), loopback, clock));
         Ok(Self {
             providers: providers.collect::<Result<_, _>>()?,
+            clients: ClientKeys::new(config, &client, clock)?,
         })
     }
 
@@ -134,6 +161,31 @@ impl IdentityProviders for Oidc {
     }
 }
 
+impl VerifyAssertion for Oidc {
+    async fn verify_assertion(&self, jwt: &str) -> Result<AssertionClaims, AssertionFault> {
+        Ok(self.clients.verify(jwt).await?)
+    }
+}
+
+impl VerifySubjectToken for Oidc {
+    async fn verify_subject_token(
+        &self,
+        trusted: &[String],
+        token: &str,
+        now: UnixTime,
+    ) -> Result<Vouched, IdpError> {
+        let issuer = subject_token::claimed_issuer(token)?;
+        let mut candidates = self.providers.iter().filter(|provider| {
+            provider.issuer() == issuer && trusted.iter().any(|id| id == provider.id())
+        });
+        match (candidates.next(), candidates.next()) {
+            (Some(provider), None) => Ok(provider.verify_subject_token(token, now).await?),
+            (None, _) => Err(IdpError::Unknown),
+            (Some(_), Some(_)) => Err(IdpError::Refused("several providers have this issuer")),
+        }
+    }
+}
+
 impl fmt::Debug for Oidc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
@@ -158,6 +210,9 @@ pub enum SetupError {
     /// `id_token_algorithms` names one that there is not.
     #[error("identity provider {0}: id_token_algorithms names an unknown algorithm")]
     Algorithm(String),
+    /// The keys of a client of ours cannot be read, or not be fetched from there.
+    #[error("client {0}: jwks or jwks_uri cannot be used")]
+    ClientKeys(String),
     /// No TLS client could be made.
     #[error("TLS could not be set up")]
     Tls(#[source] reqwest::Error),

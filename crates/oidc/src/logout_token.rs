@@ -10,24 +10,11 @@ use serde_json::Value;
 use crate::claims;
 use crate::fault::Fault;
 use crate::id_token::{SKEW, audience, issuer};
+use crate::provider::ANY_ALGORITHM;
 
 /// Back-Channel Logout §4 advises two minutes; some providers take a few more.
 const MAX_LIFETIME: u64 = 10 * 60;
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
-
-/// Every algorithm there is: the provider's own list is applied once we know whose
-/// token it is.
-const ANY: &[Algorithm] = &[
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-    Algorithm::ES256,
-    Algorithm::ES384,
-    Algorithm::EdDSA,
-];
 
 /// A provider's word that a user, or one session of theirs, has ended.
 #[derive(Clone, Eq, PartialEq)]
@@ -68,7 +55,7 @@ pub(crate) fn expected(algorithms: &[Algorithm]) -> Expected<'_> {
 
 /// Whom an unverified logout token says it is from.
 pub(crate) fn claimed_issuer(token: &str) -> Result<String, Fault> {
-    let token = Unverified::parse(token, &expected(ANY))?;
+    let token = Unverified::parse(token, &expected(ANY_ALGORITHM))?;
     let issuer = token.claimed_issuer()?;
     Ok(issuer.unwrap_or_default().into())
 }

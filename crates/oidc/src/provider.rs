@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use cloakroom_domain::config::IdentityProviderConfig;
-use cloakroom_domain::ports::{Authenticated, AuthorizationRequest, CallbackCode, Clock};
+use cloakroom_domain::ports::{Authenticated, AuthorizationRequest, CallbackCode, Clock, Vouched};
 use cloakroom_domain::time::UnixTime;
 use cloakroom_verify::jws::{Algorithm, Expected, Unverified, Verified};
 use cloakroom_verify::{CachePolicy, FetchError, FetchJwks, JwksCache};
@@ -16,8 +16,23 @@ use crate::fault::Fault;
 use crate::fetch::Fetcher;
 use crate::id_token::{self, Demand};
 use crate::logout_token::{self, LogoutToken};
+use crate::subject_token;
 use crate::token::{self, ClientIdentity};
 use crate::{SetupError, claims};
+
+/// Every algorithm there is, none of them symmetric. A provider's own list is applied
+/// once we know whose token it is.
+pub(crate) const ANY_ALGORITHM: &[Algorithm] = &[
+    Algorithm::RS256,
+    Algorithm::RS384,
+    Algorithm::RS512,
+    Algorithm::PS256,
+    Algorithm::PS384,
+    Algorithm::PS512,
+    Algorithm::ES256,
+    Algorithm::ES384,
+    Algorithm::EdDSA,
+];
 
 /// One identity provider.
 pub(crate) struct Provider {
@@ -183,6 +198,16 @@ impl Provider {
         logout_token::judge(&verified, &self.config, now)
     }
 
+    pub(crate) async fn verify_subject_token(
+        &self,
+        token: &str,
+        now: UnixTime,
+    ) -> Result<Vouched, Fault> {
+        let expected = id_token::expected(&self.algorithms);
+        let verified = self.verify(token, &expected).await?;
+        subject_token::judge(verified, &self.config, now)
+    }
+
     async fn verify(&self, token: &str, expected: &Expected<'_>) -> Result<Verified, Fault> {
         let unverified = Unverified::parse(token, expected)?;
         let keys = self
@@ -213,7 +238,7 @@ impl FetchJwks for ProviderKeys {
 }
 
 /// Our clock, for the cache of keys.
-struct CacheClock(Arc<dyn Clock>);
+pub(crate) struct CacheClock(pub(crate) Arc<dyn Clock>);
 
 impl cloakroom_verify::Clock for CacheClock {
     fn now(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! Authorization server metadata (RFC 8414 §2).
 
 use cloakroom_domain::config::{Config, GrantKind};
+use cloakroom_domain::issue::exchange;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
@@ -9,6 +10,8 @@ use std::collections::BTreeSet;
 pub(crate) struct Metadata<'a> {
     issuer: &'a str,
     authorization_endpoint: String,
+    pushed_authorization_request_endpoint: String,
+    require_pushed_authorization_requests: bool,
     token_endpoint: String,
     revocation_endpoint: String,
     jwks_uri: String,
@@ -16,13 +19,25 @@ pub(crate) struct Metadata<'a> {
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],
     grant_types_supported: Vec<&'static str>,
-    token_endpoint_auth_methods_supported: [&'static str; 3],
-    revocation_endpoint_auth_methods_supported: [&'static str; 3],
+    token_endpoint_auth_methods_supported: [&'static str; 4],
+    token_endpoint_auth_signing_alg_values_supported: [&'static str; 10],
+    revocation_endpoint_auth_methods_supported: [&'static str; 4],
+    revocation_endpoint_auth_signing_alg_values_supported: [&'static str; 10],
     code_challenge_methods_supported: [&'static str; 1],
     authorization_response_iss_parameter_supported: bool,
 }
 
-const AUTHENTICATION: [&str; 3] = ["client_secret_basic", "client_secret_post", "none"];
+const AUTHENTICATION: [&str; 4] = [
+    "client_secret_basic",
+    "client_secret_post",
+    "private_key_jwt",
+    "none",
+];
+
+/// What a client may sign an assertion with.
+const ASSERTIONS: [&str; 10] = [
+    "ES256", "ES384", "Ed25519", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512",
+];
 
 impl<'a> Metadata<'a> {
     pub(crate) fn new(config: &'a Config) -> Self {
@@ -37,10 +52,13 @@ impl<'a> Metadata<'a> {
             (GrantKind::AuthorizationCode, "authorization_code"),
             (GrantKind::RefreshToken, "refresh_token"),
             (GrantKind::ClientCredentials, "client_credentials"),
+            (GrantKind::TokenExchange, exchange::GRANT_TYPE),
         ];
         Self {
             issuer: &config.issuer,
             authorization_endpoint: at("/oauth/authorize"),
+            pushed_authorization_request_endpoint: at("/oauth/par"),
+            require_pushed_authorization_requests: all_push(config),
             token_endpoint: at("/oauth/token"),
             revocation_endpoint: at("/oauth/revoke"),
             jwks_uri: at("/.well-known/jwks.json"),
@@ -58,9 +76,21 @@ impl<'a> Metadata<'a> {
                 .map(|(_, name)| *name)
                 .collect(),
             token_endpoint_auth_methods_supported: AUTHENTICATION,
+            token_endpoint_auth_signing_alg_values_supported: ASSERTIONS,
             revocation_endpoint_auth_methods_supported: AUTHENTICATION,
+            revocation_endpoint_auth_signing_alg_values_supported: ASSERTIONS,
             code_challenge_methods_supported: ["S256"],
             authorization_response_iss_parameter_supported: true,
         }
     }
+}
+
+/// Whether no client at all may do without pushing (RFC 9126 §5).
+fn all_push(config: &Config) -> bool {
+    let mut by_code = config
+        .clients
+        .iter()
+        .filter(|client| client.grants.contains(&GrantKind::AuthorizationCode))
+        .peekable();
+    by_code.peek().is_some() && by_code.all(|client| client.require_par)
 }

@@ -146,7 +146,7 @@ fn callback_parameters<'a>(
 }
 
 /// Loaded ahead, or inside another page: nobody has asked for this (D14).
-fn is_speculative(request: &Request) -> bool {
+pub(crate) fn is_speculative(request: &Request) -> bool {
     let has = |name, word: &str| {
         request
             .headers()

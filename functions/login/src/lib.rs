@@ -1,15 +1,18 @@
-//! Sign-in, session and sign-out behind routes: `/auth/*` and `/oauth/authorize`.
+//! Sign-in, session and sign-out behind routes: `/auth/*`, `/oauth/authorize` and
+//! `/oauth/par`.
 //! Composed in `main.rs`.
 
 mod authorize;
 mod browser;
 mod page;
+mod par;
 mod session;
 
 use cloakroom_domain::config::Config;
 use cloakroom_domain::login::{LoginError, LoginService};
 use cloakroom_domain::ports::{
-    CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, UpdateFamily, UseOnce, World,
+    CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, UpdateFamily, UseOnce,
+    VerifyAssertion, World,
 };
 use cloakroom_domain::time::UnixTime;
 use cloakroom_gateway::entry::FunctionFailure;
@@ -29,7 +32,7 @@ impl<S, R, P> Handler<S, R, P>
 where
     S: FindFamily + UpdateFamily + CreateFamily + UseOnce + ReadEpoch,
     R: Roots,
-    P: IdentityProviders,
+    P: IdentityProviders + VerifyAssertion,
 {
     /// Puts the function together from its ports.
     pub fn new(
@@ -72,7 +75,7 @@ where
         // link checkers must not start logins (D13).
         let allow = match request.path() {
             "/auth/login" | "/auth/callback" | "/auth/session" => "GET",
-            "/auth/logout" => "POST",
+            "/auth/logout" | "/oauth/par" => "POST",
             "/oauth/authorize" => "GET, POST",
             _ => return Response::empty(StatusCode::NOT_FOUND),
         };
@@ -83,10 +86,13 @@ where
             ("/auth/logout", &Method::POST) => self.logout(&request).await,
             ("/oauth/authorize", &Method::GET) => self.authorize(&request).await,
             ("/oauth/authorize", &Method::POST) => self.confirm(&request).await,
+            ("/oauth/par", &Method::POST) => self.push(&request).await,
             _ => Response::method_not_allowed(allow),
         }
     }
+}
 
+impl<S, R, P> Handler<S, R, P> {
     /// The start of a log line.
     fn line(&self, request: &Request, function: &'static str, outcome: &'static str) -> Decision {
         Decision::new(function, outcome)

@@ -36,6 +36,24 @@ pub(crate) fn landing(return_to: &str) -> Response {
     )
 }
 
+/// The same request once more, from a page of ours: now the Strict cookie comes
+/// along.
+pub(crate) fn second_look(url: &str) -> Response {
+    let body = format!(
+        "<h1>One moment</h1><p><a href=\"{}\">Go on</a></p>",
+        escape(url)
+    );
+    Response::html(
+        StatusCode::OK,
+        &Page {
+            title: "One moment",
+            style: STYLE,
+            refresh: Some(url),
+            body: &body,
+        },
+    )
+}
+
 /// Asks whether it was the user who started this client.
 pub(crate) fn confirmation(ticket: &str, client: &str, scope: &str, user: &str) -> Response {
     let mut scopes = String::new();
@@ -57,7 +75,9 @@ pub(crate) fn confirmation(ticket: &str, client: &str, scope: &str, user: &str) 
         user = escape(user),
         ticket = escape(ticket),
     );
-    html(StatusCode::OK, "Confirm", &body)
+    // Under `no-referrer` browsers send `Origin: null` with a form (Fetch standard), which
+    // looks like a forged one. The path, which may hold a code, stays out of this too.
+    html(StatusCode::OK, "Confirm", &body).header(header::REFERRER_POLICY, "strict-origin")
 }
 
 /// A login that did not work: what happened, and a way on.

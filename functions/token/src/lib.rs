@@ -1,25 +1,36 @@
 //! The OAuth token service behind routes: token endpoint (RFC 6749 §3.2) and
-//! revocation (RFC 7009). Composed in `main.rs`.
+//! revocation (RFC 7009) here, introspection (RFC 7662) beside. Composed in `main.rs`.
 
-mod credentials;
+mod asked;
+mod introspect;
 
+use asked::Asked;
+use cloakroom_domain::client::assertion::AssertionError;
 use cloakroom_domain::config::Config;
-use cloakroom_domain::issue::{GrantFault, IssueError, Issued, TokenRequest, TokenService};
-use cloakroom_domain::ports::{CreateFamily, FindFamily, ReadEpoch, Roots, UpdateFamily, World};
+use cloakroom_domain::introspect::Introspector;
+use cloakroom_domain::issue::exchange::SubjectFault;
+use cloakroom_domain::issue::target::Targets;
+use cloakroom_domain::issue::{GrantFault, IssueError, Issued, TokenService};
+use cloakroom_domain::ports::{
+    CreateFamily, FindFamily, ReadEpoch, Roots, Signer, UpdateFamily, UseOnce, VerifyAssertion,
+    VerifySubjectToken, World,
+};
 use cloakroom_domain::time::UnixTime;
 use cloakroom_domain::token::OpaqueToken;
 use cloakroom_gateway::entry::FunctionFailure;
 use cloakroom_gateway::http::oauth_error::OAuthError;
-use cloakroom_gateway::http::{Method, Params, Request, Response, StatusCode, serve};
+use cloakroom_gateway::http::{Credentials, Method, Params, Request, Response, StatusCode, serve};
 use cloakroom_gateway::telemetry::{Decision, Meter, Metered, Metric};
-use credentials::Credentials;
 use serde::Serialize;
 use std::sync::Arc;
 
 /// The function.
 #[derive(Debug)]
-pub struct Handler<S, R> {
-    service: TokenService<Metered<S>, R>,
+pub struct Handler<S, G, R, V> {
+    service: TokenService<Metered<S>, Arc<R>>,
+    introspector: Introspector<Metered<S>, Metered<G>, Arc<R>>,
+    /// Whose word is believed about assertions and ID tokens.
+    verifier: V,
     meter: Meter,
 }
 
@@ -27,6 +38,9 @@ pub struct Handler<S, R> {
 #[derive(Serialize)]
 struct TokenResponse<'a> {
     access_token: &'a str,
+    /// RFC 8693 §2.2.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'static str>,
     token_type: &'static str,
     expires_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -34,23 +48,40 @@ struct TokenResponse<'a> {
     scope: String,
 }
 
-impl<S, R> Handler<S, R>
+impl<S, G, R, V> Handler<S, G, R, V>
 where
-    S: FindFamily + UpdateFamily + CreateFamily + ReadEpoch,
+    S: FindFamily + UpdateFamily + CreateFamily + UseOnce + ReadEpoch,
+    G: Signer,
     R: Roots,
+    V: VerifyAssertion + VerifySubjectToken,
 {
     /// Puts the function together from its ports.
     pub fn new(
         config: Arc<Config>,
         not_before: UnixTime,
         store: S,
+        signer: G,
         roots: R,
+        verifier: V,
         world: World,
-    ) -> Self {
+    ) -> Self
+    where
+        S: Clone,
+    {
         let meter = Meter::default();
-        let store = Metered::new(store, meter.clone());
+        let (store, roots) = (Metered::new(store, meter.clone()), Arc::new(roots));
+        let introspector = Introspector::new(
+            Arc::clone(&config),
+            not_before,
+            store.clone(),
+            Metered::new(signer, meter.clone()),
+            Arc::clone(&roots),
+            world.clone(),
+        );
         Self {
             service: TokenService::new(config, not_before, store, roots, world),
+            introspector,
+            verifier,
             meter,
         }
     }
@@ -61,11 +92,14 @@ where
     ///
     /// Never: every fault is an HTTP answer.
     pub async fn handle(&self, event: &[u8]) -> Result<Vec<u8>, FunctionFailure> {
-        Ok(serve(event, |request| self.route(request)).await)
+        Ok(serve(event, |request| Box::pin(self.route(request))).await)
     }
 
     async fn route(&self, request: Request) -> Response {
-        let known = matches!(request.path(), "/oauth/token" | "/oauth/revoke");
+        let known = matches!(
+            request.path(),
+            "/oauth/token" | "/oauth/revoke" | "/oauth/introspect"
+        );
         if !known {
             return Response::empty(StatusCode::NOT_FOUND);
         }
@@ -74,33 +108,74 @@ where
         }
         let answer = match request.path() {
             "/oauth/token" => self.token(&request).await,
+            "/oauth/introspect" => self.introspect(&request).await,
             _ => self.revoke(&request).await,
         };
         answer.unwrap_or_else(OAuthError::to_response)
     }
 
+    /// The form and who sent it. Parameters in the query would end in access logs, so
+    /// there may be none (RFC 6749 §2.3.1).
+    pub(crate) async fn read(
+        &self,
+        request: &Request,
+        endpoint: &'static str,
+    ) -> Result<(Params, Credentials), OAuthError> {
+        request.refuse_query()?;
+        let form = request.form()?;
+        let mut credentials = Credentials::read(request, &form)?;
+        if let Some((id, jwt)) = credentials.assertion() {
+            // On the heap: the client's keys may have to be fetched.
+            let proven = Box::pin(self.service.prove(&self.verifier, id, jwt)).await;
+            let proven = proven.inspect_err(|error| {
+                let (outcome, why) = match *error {
+                    AssertionError::Refused(why) => ("refused", why),
+                    AssertionError::Unavailable(why) => ("unavailable", why),
+                };
+                Decision::new(endpoint, outcome)
+                    .id("request_id", request.request_id())
+                    .calls(&self.meter.take())
+                    .word("reason", why)
+                    .emit();
+            })?;
+            credentials = credentials.proven_by(proven);
+        }
+        Ok((form, credentials))
+    }
+
     async fn token(&self, request: &Request) -> Result<Response, OAuthError> {
-        let (form, credentials) = read(request)?;
+        let (form, credentials) = self.read(request, "token").await?;
         let line = |outcome| {
             Decision::new("token", outcome)
                 .id("request_id", request.request_id())
                 .calls(&self.meter.take())
         };
-        let asked = match token_request(&form) {
+        let asked = match Asked::read(&form) {
             Ok(asked) => asked,
             Err(error) => {
                 line("refused").word("reason", error.code()).emit();
                 return Err(error);
             }
         };
-        match self.service.issue(&credentials.as_claimed(), &asked).await {
+        let (client, targets) = (credentials.as_claimed(), targets(&form));
+        let issued = match &asked {
+            Asked::Token(request) => self.service.issue_for(&client, request, &targets).await,
+            Asked::Exchange(request) => {
+                let exchange = self
+                    .service
+                    .exchange(&client, request, &targets, &self.verifier);
+                // On the heap: a provider may have to be asked for its keys.
+                Box::pin(exchange).await
+            }
+        };
+        match issued {
             Ok(issued) => {
                 line(if issued.healed { "healed" } else { "issued" })
-                    .word("grant", grant_name(&asked))
+                    .word("grant", asked.grant_name())
                     .id("subject", &issued.subject_tag)
                     .id("family", &issued.family_tag)
                     .emit();
-                Ok(success(&issued))
+                Ok(success(&issued, asked.issued_token_type()))
             }
             Err(error) => {
                 let mut line = log_failure(line(outcome(error)), error);
@@ -114,7 +189,7 @@ where
     }
 
     async fn revoke(&self, request: &Request) -> Result<Response, OAuthError> {
-        let (form, credentials) = read(request)?;
+        let (form, credentials) = self.read(request, "revoke").await?;
         let token = form
             .get("token")
             .ok_or(OAuthError::InvalidRequest("token is missing"))?;
@@ -142,37 +217,18 @@ where
     }
 }
 
-/// The form and who sent it. Parameters in the query would end in access logs, so
-/// there may be none (RFC 6749 §2.3.1).
-fn read(request: &Request) -> Result<(Params, Credentials), OAuthError> {
-    request.refuse_query()?;
-    let form = request.form()?;
-    let credentials = Credentials::read(request, &form)?;
-    Ok((form, credentials))
-}
-
-fn token_request(form: &Params) -> Result<TokenRequest<'_>, OAuthError> {
-    let need = |name, fault| form.get(name).ok_or(OAuthError::InvalidRequest(fault));
-    match need("grant_type", "grant_type is missing")? {
-        "client_credentials" => Ok(TokenRequest::ClientCredentials {
-            scope: form.get("scope"),
-        }),
-        "authorization_code" => Ok(TokenRequest::AuthorizationCode {
-            code: need("code", "code is missing")?,
-            redirect_uri: need("redirect_uri", "redirect_uri is missing")?,
-            code_verifier: need("code_verifier", "code_verifier is missing")?,
-        }),
-        "refresh_token" => Ok(TokenRequest::RefreshToken {
-            token: need("refresh_token", "refresh_token is missing")?,
-            scope: form.get("scope"),
-        }),
-        _ => Err(OAuthError::UnsupportedGrantType),
+/// For whom the token shall be good (RFC 8707, RFC 8693 §2.1).
+fn targets(form: &Params) -> Targets<'_> {
+    Targets {
+        resources: form.all("resource").collect(),
+        audiences: form.all("audience").collect(),
     }
 }
 
-fn success(issued: &Issued) -> Response {
+fn success(issued: &Issued, issued_token_type: Option<&'static str>) -> Response {
     let body = TokenResponse {
         access_token: issued.pair.access.expose(),
+        issued_token_type,
         token_type: "Bearer",
         expires_in: issued.expires_in,
         refresh_token: issued.pair.refresh.as_ref().map(OpaqueToken::expose),
@@ -188,6 +244,12 @@ fn to_oauth(error: IssueError) -> OAuthError {
         // Which of the faults it was is nobody's business but the log's (D46).
         IssueError::InvalidGrant(_) => OAuthError::InvalidGrant,
         IssueError::InvalidScope => OAuthError::InvalidScope,
+        IssueError::InvalidTarget => OAuthError::InvalidTarget,
+        // Not `invalid_grant` (RFC 8693 §2.2.2), and no more is said.
+        IssueError::InvalidSubject(_) => {
+            OAuthError::InvalidRequest("the subject or actor token is not acceptable")
+        }
+        IssueError::TooManyTokens => OAuthError::TooManyTokens,
         IssueError::Unavailable(_) => OAuthError::TemporarilyUnavailable,
     }
 }
@@ -198,7 +260,10 @@ fn outcome(error: IssueError) -> &'static str {
         IssueError::InvalidClient
         | IssueError::UnauthorizedClient
         | IssueError::InvalidGrant(_)
-        | IssueError::InvalidScope => "refused",
+        | IssueError::InvalidScope
+        | IssueError::InvalidTarget
+        | IssueError::InvalidSubject(_)
+        | IssueError::TooManyTokens => "refused",
     }
 }
 
@@ -208,6 +273,16 @@ fn log_failure(line: Decision, error: IssueError) -> Decision {
         IssueError::UnauthorizedClient => line.word("reason", "unauthorized_client"),
         IssueError::InvalidScope => line.word("reason", "invalid_scope"),
         IssueError::Unavailable(why) => line.word("reason", why),
+        IssueError::InvalidTarget => line.word("reason", "invalid_target"),
+        IssueError::TooManyTokens => line.word("reason", "too_many_tokens"),
+        IssueError::InvalidSubject(fault) => {
+            let line = line.word("reason", fault.name());
+            match fault {
+                SubjectFault::Token(GrantFault::Broken) => line.count(Metric::SealsBroken, 1),
+                SubjectFault::NotVouchedFor(why) => line.word("detail", why),
+                _ => line,
+            }
+        }
         IssueError::InvalidGrant(fault) => {
             let line = line.word("reason", fault.name());
             match fault {
@@ -221,13 +296,5 @@ fn log_failure(line: Decision, error: IssueError) -> Decision {
                 | GrantFault::Binding => line,
             }
         }
-    }
-}
-
-fn grant_name(request: &TokenRequest<'_>) -> &'static str {
-    match request {
-        TokenRequest::ClientCredentials { .. } => "client_credentials",
-        TokenRequest::AuthorizationCode { .. } => "authorization_code",
-        TokenRequest::RefreshToken { .. } => "refresh_token",
     }
 }

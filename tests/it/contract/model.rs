@@ -77,7 +77,7 @@ impl Dice {
     fn condition(&mut self, record: &FamilyRecord) -> Condition {
         let lie = self.roll(4) == 0;
         let token = self.token();
-        match self.roll(4) {
+        match self.roll(5) {
             0 if !lie => Condition::State(record.state),
             0 => Condition::State(self.state()),
             1 => Condition::Generation(record.generation + u64::from(lie)),
@@ -85,7 +85,8 @@ impl Dice {
                 let state = record.tokens.get(&token).map(|entry| entry.state);
                 Condition::Token(token, state.filter(|_| !lie).unwrap_or(TokenState::Live))
             }
-            _ => Condition::TokenExists(token),
+            3 => Condition::TokenExists(token),
+            _ => Condition::FewerTokens(record.tokens.len() + usize::from(!lie)),
         }
     }
 

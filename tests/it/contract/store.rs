@@ -169,9 +169,11 @@ pub(super) async fn a_name_is_used_once(world: &World) {
         name("used", &random_text()),
     ];
     for name in &names {
+        assert!(!store.was_used(name).await.unwrap(), "{name:?}");
         assert!(store.use_once(name, LATER).await.unwrap(), "{name:?}");
     }
     for name in &names {
+        assert!(store.was_used(name).await.unwrap(), "{name:?}");
         assert!(!store.use_once(name, LATER).await.unwrap(), "{name:?}");
     }
 }

@@ -276,6 +276,11 @@ impl UseOnce for DynamoStore {
             Err(error) => Err(CallFailure::new("PutItem", &error).into()),
         }
     }
+
+    async fn was_used(&self, name: &OnceName) -> Result<bool, StoreError> {
+        let key = item::key(&format!("{}#{}", name.namespace, name.digest), "once");
+        Ok(self.read(key).await?.is_some())
+    }
 }
 
 impl ReadEpoch for DynamoStore {

@@ -166,6 +166,12 @@ impl<'a> Plan<'a> {
                 Condition::Token(token, state) => placeholders
                     .equals(&[TOKENS, &token.to_text(), STATE], item::text(state.name())),
                 Condition::TokenExists(token) => placeholders.exists(*token),
+                Condition::FewerTokens(limit) => {
+                    let tokens = placeholders.path(&[TOKENS]);
+                    let limit = u64::try_from(*limit).unwrap_or(u64::MAX);
+                    let limit = placeholders.value(item::number(limit));
+                    format!("size({tokens}) < {limit}")
+                }
             });
         }
         // A path below an entry that is not there would make the request invalid.
@@ -180,7 +186,7 @@ impl<'a> Plan<'a> {
     fn demands(&self, token: TokenDigest) -> bool {
         self.conditions.iter().any(|condition| match condition {
             Condition::Token(each, _) | Condition::TokenExists(each) => *each == token,
-            Condition::State(_) | Condition::Generation(_) => false,
+            Condition::State(_) | Condition::Generation(_) | Condition::FewerTokens(_) => false,
         })
     }
 

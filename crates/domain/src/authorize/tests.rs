@@ -1,12 +1,16 @@
 use super::*;
-use crate::family::{FamilyKind, TokenEntry};
+use crate::family::{Change, FamilyId, FamilyKind, FamilyRecord, TokenEntry, Transition};
 use crate::grant::{Grant, Sealer, TokenMeta, new_family};
-use crate::seal::{RootKey, SealingKey};
+use crate::ports::{Entropy, EntropyError, SignError};
+use crate::seal::{Purpose, RootKey, SealingKey};
 use crate::testing::{
     Fault, MemoryStore, SequenceEntropy, TestClock, TestRoots, TestSigner, Verb, cause, grant_of,
     meta, root, system, world,
 };
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 const ORDERS: &str = "/api/orders";
 const PROFILE: &str = "/api/profile";

@@ -1,6 +1,8 @@
 //! Judges a configuration that has the right shape.
 
-use super::{ClientKind, Config, GrantKind, RouteConfig};
+mod proof;
+
+use super::{ClientConfig, ClientKind, Config, GrantKind, RouteConfig};
 use crate::claims::CLIENT_NAMESPACE;
 use crate::policy::{PathPattern, TokenDemand};
 use crate::scope::is_scope_token;
@@ -37,6 +39,7 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
     identity_providers(config, &mut fault);
     clients(config, &mut fault);
     audiences(config, &mut fault);
+    proof::resources(config, &mut fault);
     routes(config, &mut fault);
     faults
 }
@@ -163,28 +166,24 @@ fn clients(config: &Config, fault: &mut impl FnMut(String)) {
         if client.grants.is_empty() {
             fault(format!("{at}.grants must not be empty"));
         }
-        match client.kind {
-            ClientKind::Public if !client.secrets.is_empty() => {
-                fault(format!(
-                    "{at}.secrets must be empty: a public client cannot keep one"
-                ));
-            }
-            ClientKind::Public if client.grants.contains(&GrantKind::ClientCredentials) => {
-                fault(format!(
-                    "{at}.grants: client_credentials is for confidential clients (RFC 6749 §4.4)"
-                ));
-            }
-            ClientKind::Confidential if client.secrets.is_empty() => {
-                fault(format!(
-                    "{at}.secrets must not be empty: a confidential client authenticates"
-                ));
-            }
-            ClientKind::Public | ClientKind::Confidential => {}
+        if client.kind == ClientKind::Public
+            && client.grants.contains(&GrantKind::ClientCredentials)
+        {
+            fault(format!(
+                "{at}.grants: client_credentials is for confidential clients (RFC 6749 §4.4)"
+            ));
         }
+        proof::proof(config, client, &at, fault);
+        proof::exchange(config, client, &at, fault);
         let redirects = client.grants.contains(&GrantKind::AuthorizationCode);
         if redirects == client.redirect_uris.is_empty() {
             fault(format!(
                 "{at}.redirect_uris must be set if, and only if, authorization_code is granted"
+            ));
+        }
+        if client.require_par && !redirects {
+            fault(format!(
+                "{at}.require_par is for clients that are granted authorization_code"
             ));
         }
         for uri in &client.redirect_uris {
@@ -201,6 +200,7 @@ fn clients(config: &Config, fault: &mut impl FnMut(String)) {
                 ));
             }
         }
+        introspection(client, &audiences, &at, fault);
         scopes(&format!("{at}.scopes"), &client.scopes.0, fault);
         if client
             .access_token_lifetime
@@ -208,6 +208,45 @@ fn clients(config: &Config, fault: &mut impl FnMut(String)) {
         {
             fault(format!("{at}.access_token_lifetime must be 1 to 86400"));
         }
+    }
+}
+
+fn introspection(
+    client: &ClientConfig,
+    audiences: &BTreeSet<&str>,
+    at: &str,
+    fault: &mut impl FnMut(String),
+) {
+    let asks_as: Vec<_> = client.audience.iter().chain(&client.introspects).collect();
+    if client.kind == ClientKind::Public && !asks_as.is_empty() {
+        fault(format!(
+            "{at}.audience and introspects are for confidential clients: introspection is not for everybody (RFC 7662 §2.1)"
+        ));
+    }
+    for (name, known) in [
+        (
+            "audience",
+            client
+                .audience
+                .iter()
+                .all(|id| audiences.contains(id.as_str())),
+        ),
+        (
+            "introspects",
+            client
+                .introspects
+                .iter()
+                .all(|id| audiences.contains(id.as_str())),
+        ),
+    ] {
+        if !known {
+            fault(format!("{at}.{name} names an audience that does not exist"));
+        }
+    }
+    if asks_as.iter().collect::<BTreeSet<_>>().len() != asks_as.len() {
+        fault(format!(
+            "{at}.audience and introspects name an audience twice"
+        ));
     }
 }
 

@@ -1,83 +1,61 @@
-//! The authorization endpoint for native clients (RFC 6749 §4.1, RFC 7636,
-//! RFC 8252): what they ask for, the user's confirmation, and the answer.
+//! The authorization endpoint (RFC 6749 §4.1): who is signed in, the user's
+//! confirmation, and the answer.
 
-use super::pending::{Confirmation, Purpose};
+use super::pending::{AskedIn, Confirmation, Purpose};
+use super::request::{
+    Answer, AnswerError, AuthorizationParams, Demands, NativeRequest, RequestFault, is_registered,
+    judge,
+};
+use super::session::SessionError;
 use super::{LoginError, LoginRequest, LoginService, SignedIn, StartedLogin};
 use crate::claims::UserClaims;
-use crate::config::{ClientConfig, ClientKind, Config, GrantKind};
+use crate::config::{ClientConfig, GrantKind};
+use crate::delegation::Delegation;
 use crate::family::FamilyKind;
 use crate::grant::{CodeBinding, Grant, TokenMeta};
 use crate::issue::OFFLINE_ACCESS;
 use crate::ports::{
     Clock, CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, UpdateFamily, UseOnce,
 };
-use crate::scope::ScopeSet;
 use crate::seal::RootKeys;
+use crate::time::UnixTime;
 use crate::token::TokenKind;
-use serde::{Deserialize, Serialize};
 
 /// How long a code may be redeemed (RFC 6749 §4.1.2 recommends at most ten
 /// minutes; a program needs seconds).
 const CODE_SECONDS: u64 = 60;
 
-/// The parameters of an authorization request that matter here.
-#[derive(Clone, Copy, Default)]
-pub struct AuthorizationParams<'a> {
-    /// `client_id`
-    pub client_id: Option<&'a str>,
-    /// `redirect_uri`
-    pub redirect_uri: Option<&'a str>,
-    /// `response_type`
-    pub response_type: Option<&'a str>,
-    /// `response_mode`
-    pub response_mode: Option<&'a str>,
-    /// `scope`
-    pub scope: Option<&'a str>,
-    /// `state`
-    pub state: Option<&'a str>,
-    /// `code_challenge`
-    pub code_challenge: Option<&'a str>,
-    /// `code_challenge_method`
-    pub code_challenge_method: Option<&'a str>,
-    /// `prompt`
-    pub prompt: Option<&'a str>,
-    /// `idp`: ours; which provider.
-    pub idp: Option<&'a str>,
+/// What a browser's request tells about its session.
+#[derive(Clone, Copy)]
+pub enum Presence<'a> {
+    /// Nothing: another site led here, so the Strict cookie stayed at home.
+    Unseen,
+    /// There is none.
+    Absent,
+    /// This one; not yet judged.
+    Cookie(&'a str),
 }
 
-impl std::fmt::Debug for AuthorizationParams<'_> {
+impl std::fmt::Debug for Presence<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("AuthorizationParams([redacted])")
+        f.write_str(match self {
+            Self::Unseen => "Unseen",
+            Self::Absent => "Absent",
+            Self::Cookie(_) => "Cookie([redacted])",
+        })
     }
 }
 
-/// An authorization request that was found in order.
-#[derive(Clone, Deserialize, Serialize)]
-pub struct NativeRequest {
-    client: String,
-    redirect_uri: String,
-    scope: ScopeSet,
-    state: Option<String>,
-    challenge: String,
-}
-
-impl std::fmt::Debug for NativeRequest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("NativeRequest([redacted])")
-    }
-}
-
-/// A redirect to the client. Always by 303, so that no browser sends a password
-/// form on (RFC 9700 §4.12).
-pub struct Answer {
-    /// Where to, parameters included.
-    pub location: String,
-}
-
-impl std::fmt::Debug for Answer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Answer([redacted])")
-    }
+/// How an authorization request goes on.
+#[derive(Debug)]
+pub enum Authorized {
+    /// The request is in order; the browser is to make it again from our own site,
+    /// so that its session is seen.
+    LookAgain,
+    /// Off to the provider.
+    Login(StartedLogin),
+    /// The browser's session will do.
+    SignedIn(SignedIn),
 }
 
 /// An authorization request is not in order.
@@ -104,13 +82,44 @@ pub enum Decision {
     Deny,
 }
 
+/// The cookies of the browser in which the user answers.
+#[derive(Clone, Copy, Default)]
+pub struct ConfirmingBrowser<'a> {
+    /// The values of all its login cookies.
+    pub logins: &'a [&'a str],
+    /// Its session.
+    pub session: Option<&'a str>,
+}
+
+impl std::fmt::Debug for ConfirmingBrowser<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ConfirmingBrowser([redacted])")
+    }
+}
+
+/// The user's word has been heard.
+#[derive(Debug)]
+pub struct Confirmed {
+    /// Back to the client.
+    pub answer: Answer,
+    /// The state of the login that is over now, if there was one.
+    pub login: Option<String>,
+}
+
+/// Who is signed in, and since when.
+struct Present {
+    user: UserClaims,
+    since: UnixTime,
+}
+
 impl<S, R, P> LoginService<S, R, P>
 where
     S: FindFamily + UpdateFamily + CreateFamily + UseOnce + ReadEpoch,
     R: Roots,
     P: IdentityProviders,
 {
-    /// Begins a login for a native client.
+    /// Judges an authorization request, and goes on with the browser's session if
+    /// it will do, else with a login.
     ///
     /// # Errors
     ///
@@ -118,49 +127,94 @@ where
     pub async fn authorize(
         &self,
         params: &AuthorizationParams<'_>,
-    ) -> Result<StartedLogin, AuthorizeError> {
-        let client = params
-            .client_id
-            .and_then(|id| self.config.client(id))
-            .filter(|client| client.grants.contains(&GrantKind::AuthorizationCode))
-            .ok_or(AuthorizeError::Shown("This client is not known here."))?;
-        let redirect_uri = params
-            .redirect_uri
-            .filter(|uri| is_registered(client, uri))
-            .ok_or(AuthorizeError::Shown(
-                "This client may not be answered at that redirect URI.",
-            ))?;
-        let request = NativeRequest {
-            client: client.id.clone(),
-            redirect_uri: redirect_uri.to_owned(),
-            scope: ScopeSet::default(),
-            state: params.state.map(str::to_owned),
-            challenge: params.code_challenge.unwrap_or_default().to_owned(),
+        presence: Presence<'_>,
+    ) -> Result<Authorized, AuthorizeError> {
+        let (request, demands) = self.requested(params).await?;
+        let told = |error| Err(AuthorizeError::Answered(request.error(&self.config, error)));
+        let session = match presence {
+            // A fresh sign-in is asked for: no session will do.
+            _ if demands.prompt.login => None,
+            Presence::Unseen => return Ok(Authorized::LookAgain),
+            Presence::Absent => None,
+            Presence::Cookie(text) => {
+                let present = self.present(text).await?;
+                let now = self.world.now();
+                present
+                    .filter(|present| demands.are_met_by(&present.user, now))
+                    .map(|present| (text, present))
+            }
         };
-        let scope = judge(params, client)
-            .map_err(|code| AuthorizeError::Answered(request.error(&self.config, code)))?;
-        let login = LoginRequest {
-            idp: params.idp,
-            prompt_login: params
-                .prompt
-                .is_some_and(|prompt| prompt.split(' ').any(|each| each == "login")),
-            ..LoginRequest::default()
+        let Some((text, present)) = session else {
+            if demands.prompt.none {
+                return told(AnswerError::LoginRequired);
+            }
+            let login = LoginRequest {
+                idp: demands.idp.as_deref(),
+                prompt_login: demands.prompt.login,
+                max_age: demands.max_age,
+                acr_values: demands.acr_values.as_deref(),
+                return_to: None,
+            };
+            let started = self.begin(&login, Purpose::Native(request)).await?;
+            return Ok(Authorized::Login(started));
         };
-        let purpose = Purpose::Native(NativeRequest { scope, ..request });
-        Ok(self.begin(&login, purpose).await?)
+        if demands.prompt.none && request.needs_confirmation(self.client_of(&request)?) {
+            return told(AnswerError::ConsentRequired);
+        }
+        let roots = self.roots.roots().await.map_err(LoginError::from)?;
+        let confirmation = Confirmation {
+            asked_in: AskedIn::session(text),
+            started_at: present.since,
+            created_at: self.world.now(),
+            user: present.user,
+            request,
+        };
+        let signed_in = self.ask_or_answer(confirmation, &roots).await?;
+        Ok(Authorized::SignedIn(signed_in))
     }
 
-    /// After sign-in. Any local program can use a public client's id, so the user
-    /// is asked (RFC 8252 §8.6).
+    /// What is asked for, from the browser's parameters or from what was pushed.
+    async fn requested(
+        &self,
+        params: &AuthorizationParams<'_>,
+    ) -> Result<(NativeRequest, Demands), AuthorizeError> {
+        if let Some(uri) = params.request_uri {
+            return self.pushed(params.client_id, uri).await;
+        }
+        match judge(params, &self.config) {
+            // RFC 9126 §2.4: what a browser carries, its user can edit.
+            Ok((client, request, _)) if client.require_par => {
+                let error = AnswerError::InvalidRequest("this client must push its requests");
+                Err(AuthorizeError::Answered(request.error(&self.config, error)))
+            }
+            Ok((_, request, demands)) => Ok((request, demands)),
+            Err(RequestFault::Shown(why)) => Err(AuthorizeError::Shown(why)),
+            Err(RequestFault::Told(request, error)) => {
+                Err(AuthorizeError::Answered(request.error(&self.config, error)))
+            }
+        }
+    }
+
+    /// Who is signed in by this session, if it is alive.
+    async fn present(&self, session: &str) -> Result<Option<Present>, LoginError> {
+        match self.opened_session(session).await {
+            Ok(opened) => Ok(opened.grant.user.map(|user| Present {
+                user,
+                since: opened.grant.created_at,
+            })),
+            Err(SessionError::NoSession | SessionError::Broken) => Ok(None),
+            Err(SessionError::Unavailable(why)) => Err(LoginError::Unavailable(why)),
+        }
+    }
+
+    /// Once it is known who the user is.
     pub(super) async fn ask_or_answer(
         &self,
         confirmation: Confirmation,
         roots: &RootKeys,
     ) -> Result<SignedIn, LoginError> {
         let client = self.client_of(&confirmation.request)?;
-        let proven = client.kind == ClientKind::Confidential
-            && confirmation.request.redirect_uri.starts_with("https://");
-        if proven {
+        if !confirmation.request.needs_confirmation(client) {
             return Ok(SignedIn::Answer(self.grant_code(confirmation).await?));
         }
         let ticket = confirmation.seal(roots.current(), &self.world)?;
@@ -175,7 +229,7 @@ where
         })
     }
 
-    /// The user's word. `cookies` are the values of this browser's login cookies.
+    /// The user's word. It counts only in the browser that was asked.
     ///
     /// # Errors
     ///
@@ -183,26 +237,32 @@ where
     pub async fn confirm(
         &self,
         ticket: &str,
-        cookies: &[&str],
+        browser: &ConfirmingBrowser<'_>,
         decision: Decision,
-    ) -> Result<(Answer, String), LoginError> {
+    ) -> Result<Confirmed, LoginError> {
         let now = self.world.now();
         let roots = self.roots.roots().await?;
         let confirmation =
-            Confirmation::open(&roots, ticket, cookies, now).ok_or(LoginError::NotPending)?;
+            Confirmation::open(&roots, ticket, browser, now).ok_or(LoginError::NotPending)?;
         // The epoch may have been moved while the user was looking at the page.
         if confirmation.started_at < self.epoch().await? {
             return Err(LoginError::NotPending);
         }
-        let state = confirmation.state.clone();
+        let login = confirmation.asked_in.login().map(str::to_owned);
         let answer = match decision {
-            Decision::Deny => confirmation.request.error(&self.config, "access_denied"),
+            Decision::Deny => confirmation
+                .request
+                .error(&self.config, AnswerError::AccessDenied),
             Decision::Allow => {
+                if let (None, Some(session)) = (&login, browser.session) {
+                    // Signed out meanwhile, in another tab.
+                    self.present(session).await?.ok_or(LoginError::NotPending)?;
+                }
                 self.use_once(ticket, confirmation.created_at).await?;
                 self.grant_code(confirmation).await?
             }
         };
-        Ok((answer, state))
+        Ok(Confirmed { answer, login })
     }
 
     /// A code is the first token of its family.
@@ -214,6 +274,9 @@ where
             ..
         } = confirmation;
         let client = self.client_of(&request)?;
+        if !self.use_pushed(&request).await? {
+            return Ok(request.error(&self.config, AnswerError::InvalidRequestUri));
+        }
         let now = self.world.now();
         let refreshes = request.scope.contains(OFFLINE_ACCESS)
             && client.grants.contains(&GrantKind::RefreshToken);
@@ -239,7 +302,7 @@ where
             kind: TokenKind::Code,
             client: Some(client.id.clone()),
             scope: request.scope.clone(),
-            audiences: client.audiences.clone(),
+            audiences: request.audiences.clone(),
             issued_at: now,
             expires_at: now.plus(CODE_SECONDS),
             idle_expires_at: None,
@@ -248,116 +311,36 @@ where
                 redirect_uri: request.redirect_uri.clone(),
                 challenge: request.challenge.clone(),
             }),
+            delegation: Delegation::default(),
         };
         let (code, _) = self.create(&grant, &meta, started_at).await?;
         Ok(request.answer(&self.config, &[("code", code.expose())]))
     }
 
     /// The client may have been taken out of the configuration meanwhile.
-    fn client_of(&self, request: &NativeRequest) -> Result<&ClientConfig, LoginError> {
+    pub(super) fn client_of(&self, request: &NativeRequest) -> Result<&ClientConfig, LoginError> {
         self.config
             .client(&request.client)
+            .filter(|client| client.grants.contains(&GrantKind::AuthorizationCode))
             .filter(|client| is_registered(client, &request.redirect_uri))
             .ok_or(LoginError::Refused("the client is gone"))
     }
 }
 
-impl NativeRequest {
-    /// An error answer (RFC 6749 §4.1.2.1).
-    pub(super) fn error(&self, config: &Config, code: &str) -> Answer {
-        self.answer(config, &[("error", code)])
+impl Demands {
+    /// Whether a user who signed in before is as the client wants them.
+    fn are_met_by(&self, user: &UserClaims, now: UnixTime) -> bool {
+        let right_provider = self.idp.as_ref().is_none_or(|idp| *idp == user.idp);
+        // Too old *at* the limit, so that 0 means a fresh sign-in.
+        let recent = self
+            .max_age
+            .is_none_or(|limit| now.since(user.auth_time) < limit);
+        let good_enough = self.acr_values.as_ref().is_none_or(|wanted| {
+            let mut wanted = wanted.split(' ');
+            user.acr
+                .as_ref()
+                .is_some_and(|acr| wanted.any(|each| each == acr))
+        });
+        right_provider && recent && good_enough
     }
-
-    /// Appends the answer's parameters, `state` and `iss` (RFC 9207) included.
-    fn answer(&self, config: &Config, params: &[(&str, &str)]) -> Answer {
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(params);
-        if let Some(state) = &self.state {
-            query.append_pair("state", state);
-        }
-        query.append_pair("iss", &config.issuer);
-        let joint = if self.redirect_uri.contains('?') {
-            '&'
-        } else {
-            '?'
-        };
-        Answer {
-            location: format!("{}{joint}{}", self.redirect_uri, query.finish()),
-        }
-    }
-}
-
-/// All that an authorization request must have, or the error code for the client.
-fn judge(
-    params: &AuthorizationParams<'_>,
-    client: &ClientConfig,
-) -> Result<ScopeSet, &'static str> {
-    const MAX_STATE: usize = 1024;
-    match params.response_type {
-        Some("code") => {}
-        Some(_) => return Err("unsupported_response_type"),
-        None => return Err("invalid_request"),
-    }
-    let plain_mode = params.response_mode.is_none_or(|mode| mode == "query");
-    let short_state = params.state.is_none_or(|state| state.len() <= MAX_STATE);
-    // `plain` would show the verifier to whoever sees the request (RFC 9700 §2.1.1).
-    let challenged = params.code_challenge_method == Some("S256")
-        && params.code_challenge.is_some_and(is_challenge);
-    if !plain_mode || !short_state || !challenged {
-        return Err("invalid_request");
-    }
-    if params.prompt == Some("none") {
-        return Err("login_required");
-    }
-    let allowed = client.scopes.to_set();
-    match params.scope {
-        // Long-lived access only for those who ask for it.
-        None => Ok(allowed
-            .iter()
-            .filter(|scope| *scope != OFFLINE_ACCESS)
-            .map(str::to_owned)
-            .collect()),
-        Some(text) => ScopeSet::parse(text)
-            .ok()
-            .filter(|asked| asked.is_subset(&allowed))
-            .ok_or("invalid_scope"),
-    }
-}
-
-/// base64url of a SHA-256 (RFC 7636 §4.2).
-fn is_challenge(text: &str) -> bool {
-    text.len() == 43
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
-}
-
-/// Exactly as registered (RFC 9700 §2.1); a loopback address may have any port,
-/// because the operating system picks it (RFC 8252 §7.3).
-fn is_registered(client: &ClientConfig, uri: &str) -> bool {
-    client.redirect_uris.iter().any(|registered| {
-        registered == uri
-            || loopback_parts(registered)
-                .zip(loopback_parts(uri))
-                .is_some_and(|(registered, uri)| registered == uri)
-    })
-}
-
-/// Host and path of an http URL on a loopback address, without the port.
-fn loopback_parts(uri: &str) -> Option<(&str, &str)> {
-    let rest = uri.strip_prefix("http://")?;
-    let (authority, path) = rest.split_at(rest.find('/')?);
-    let host = ["127.0.0.1", "[::1]"]
-        .into_iter()
-        .find(|host| authority.starts_with(host))?;
-    let port = authority.get(host.len()..)?;
-    let well_formed = port.is_empty()
-        || port
-            .strip_prefix(':')
-            .is_some_and(|port| port.parse::<u16>().is_ok_and(|n| n.to_string() == port));
-    // What follows goes into a Location header.
-    let clean = path
-        .bytes()
-        .all(|b| b.is_ascii_graphic() && !b"#\\\"<>".contains(&b));
-    (well_formed && clean).then_some((host, path))
 }

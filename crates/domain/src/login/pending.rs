@@ -1,6 +1,7 @@
 //! A login under way: nowhere but in the browser, sealed.
 
-use super::native::NativeRequest;
+use super::native::ConfirmingBrowser;
+use super::request::{Demands, NativeRequest};
 use crate::claims::UserClaims;
 use crate::ports::{Entropy, EntropyError};
 use crate::seal::{RootKey, RootKeys, Sealed};
@@ -21,6 +22,7 @@ pub const COOKIE_SUFFIX_LEN: usize = 12;
 
 const PENDING: &[u8] = b"cloakroom/pending-login/v1";
 const CONFIRMATION: &[u8] = b"cloakroom/confirmation/v1";
+const PUSHED: &[u8] = b"cloakroom/pushed-request/v1";
 
 /// What must be remembered until the provider sends the browser back.
 #[derive(Deserialize, Serialize)]
@@ -46,13 +48,72 @@ pub(super) enum Purpose {
 /// What must be remembered until the user has said yes to a public client.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Confirmation {
-    /// The state of the login, whose cookie must come along: the question was put
-    /// to this browser and to no other.
-    pub(super) state: String,
+    /// The question was put to this browser and to no other.
+    pub(super) asked_in: AskedIn,
     pub(super) started_at: UnixTime,
     pub(super) created_at: UnixTime,
     pub(super) user: UserClaims,
     pub(super) request: NativeRequest,
+}
+
+/// By which of its cookies a browser is known again.
+#[derive(Deserialize, Serialize)]
+pub(super) enum AskedIn {
+    /// That of the login with this state, which it has just been through.
+    Login(String),
+    /// That of its session, which it had before; a digest.
+    Session(String),
+}
+
+/// What a client has pushed (RFC 9126).
+#[derive(Deserialize, Serialize)]
+pub(super) struct PushedRequest {
+    pub(super) created_at: UnixTime,
+    pub(super) request: NativeRequest,
+    pub(super) demands: Demands,
+}
+
+impl PushedRequest {
+    /// The secret half of the request URI.
+    pub(super) fn seal(
+        &self,
+        root: &RootKey,
+        entropy: &impl Entropy,
+    ) -> Result<Zeroizing<String>, EntropyError> {
+        seal(root, self, PUSHED, entropy)
+    }
+
+    /// Opens it, however old it is.
+    pub(super) fn open(roots: &RootKeys, sealed: &str) -> Option<Self> {
+        open(roots, sealed, PUSHED)
+    }
+}
+
+impl AskedIn {
+    /// The browser that has this session.
+    pub(super) fn session(text: &str) -> Self {
+        Self::Session(state_of(text))
+    }
+
+    /// The state of the login, if it was one.
+    pub(super) fn login(&self) -> Option<&str> {
+        match self {
+            Self::Login(state) => Some(state),
+            Self::Session(_) => None,
+        }
+    }
+
+    fn is(&self, browser: &ConfirmingBrowser<'_>) -> bool {
+        match self {
+            Self::Login(state) => browser
+                .logins
+                .iter()
+                .any(|cookie| is_state_of(state, cookie)),
+            Self::Session(digest) => browser
+                .session
+                .is_some_and(|cookie| is_state_of(digest, cookie)),
+        }
+    }
 }
 
 impl PendingLogin {
@@ -85,18 +146,16 @@ impl Confirmation {
         seal(root, self, CONFIRMATION, entropy)
     }
 
-    /// Opens the hidden field if one of `cookies` is that of its login.
+    /// Opens the hidden field in the browser that was asked.
     pub(super) fn open(
         roots: &RootKeys,
         ticket: &str,
-        cookies: &[&str],
+        browser: &ConfirmingBrowser<'_>,
         now: UnixTime,
     ) -> Option<Self> {
         open::<Self>(roots, ticket, CONFIRMATION).filter(|confirmation| {
             !confirmation.created_at.plus(LOGIN_SECONDS).has_passed(now)
-                && cookies
-                    .iter()
-                    .any(|cookie| is_state_of(&confirmation.state, cookie))
+                && confirmation.asked_in.is(browser)
         })
     }
 }

@@ -208,6 +208,13 @@ where
             .flatten()
     }
 
+    /// A session, if it is alive.
+    pub(super) async fn opened_session(&self, text: &str) -> Result<Opened, SessionError> {
+        let token = parse(text)?;
+        let (_, opened, _) = self.open_session(&token, self.world.now()).await?;
+        Ok(opened)
+    }
+
     async fn open_session(
         &self,
         token: &OpaqueToken,

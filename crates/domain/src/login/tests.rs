@@ -1,4 +1,5 @@
 use super::native::*;
+use super::request::*;
 use super::*;
 use crate::family::{FamilyRecord, FamilyState, IndexKey, Transition};
 use crate::grant::{Opened, TokenFault};
@@ -7,6 +8,9 @@ use crate::testing::{
     Calls, Fault, ISSUER, MemoryStore, TestClock, TestProviders, TestRoots, Verb, root, roots,
     system, world,
 };
+
+mod authorize;
+mod par;
 
 const NOW: u64 = 1_100;
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
@@ -72,9 +76,20 @@ impl Porch {
         session_of(result.unwrap())
     }
 
+    /// Begins a login for a client, in a browser without a session.
+    async fn authorize(
+        &self,
+        params: &AuthorizationParams<'_>,
+    ) -> Result<StartedLogin, AuthorizeError> {
+        match self.service.authorize(params, Presence::Absent).await? {
+            Authorized::Login(login) => Ok(login),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Signs alice in for a native client, up to the confirmation.
     async fn ask(&self, params: &AuthorizationParams<'_>) -> (StartedLogin, SignedIn) {
-        let login = self.service.authorize(params).await.unwrap();
+        let login = self.authorize(params).await.unwrap();
         let signed_in = self.finish(&login, "code-of-alice", None).await.unwrap();
         (login, signed_in)
     }
@@ -85,9 +100,12 @@ impl Porch {
         ticket: &str,
         login: &StartedLogin,
         decision: Decision,
-    ) -> Result<(Answer, String), LoginError> {
-        let cookies = [login.cookie.as_str()];
-        self.service.confirm(ticket, &cookies, decision).await
+    ) -> Result<Confirmed, LoginError> {
+        let browser = ConfirmingBrowser {
+            logins: &[login.cookie.as_str()],
+            session: None,
+        };
+        self.service.confirm(ticket, &browser, decision).await
     }
 
     fn opened(&self, token: &OpaqueToken) -> Result<Opened, TokenFault> {
@@ -381,7 +399,7 @@ async fn an_error_is_believed_only_from_the_right_issuer() {
         LoginError::Denied
     );
 
-    let login = porch.service.authorize(&native()).await.unwrap();
+    let login = porch.authorize(&native()).await.unwrap();
     let signed_in = porch
         .service
         .callback(&callback(&login, Err("<script>")))
@@ -515,7 +533,7 @@ async fn a_subject_who_was_signed_out_meanwhile_does_not_come_in() {
     for key in subject_keys(&roots(), &system(), &opened.grant) {
         let porch = Porch::new();
         let login = porch.start().await;
-        let native = porch.service.authorize(&native()).await.unwrap();
+        let native = porch.authorize(&native()).await.unwrap();
         let later = UnixTime(NOW + 1);
         porch
             .store
@@ -874,7 +892,7 @@ async fn a_request_of_an_unknown_client_or_redirect_uri_is_shown_and_never_redir
         to(Some("https://server.example.com/cb?tenant=1")),
     ];
     for params in &cases {
-        let result = porch.service.authorize(params).await;
+        let result = porch.authorize(params).await;
         assert!(
             matches!(result, Err(AuthorizeError::Shown(_))),
             "RFC 6749 §4.1.2.1: {:?} {:?}",
@@ -889,10 +907,7 @@ async fn a_request_of_an_unknown_client_or_redirect_uri_is_shown_and_never_redir
         "com.example.app:/cb",
         "https://app.example.com/cb",
     ] {
-        assert!(
-            porch.service.authorize(&to(Some(good))).await.is_ok(),
-            "{good}"
-        );
+        assert!(porch.authorize(&to(Some(good))).await.is_ok(), "{good}");
     }
 }
 
@@ -900,7 +915,7 @@ async fn a_request_of_an_unknown_client_or_redirect_uri_is_shown_and_never_redir
 async fn other_faults_are_told_to_the_client_with_state_and_issuer() {
     type Edit = fn(&mut AuthorizationParams<'static>);
     let porch = Porch::new();
-    let cases: [(Edit, &str); 18] = [
+    let cases: [(Edit, &str); 27] = [
         (|p| p.response_type = None, "invalid_request"),
         (
             |p| p.response_type = Some("token"),
@@ -925,6 +940,18 @@ async fn other_faults_are_told_to_the_client_with_state_and_issuer() {
             "invalid_request",
         ),
         (|p| p.prompt = Some("none"), "login_required"),
+        (|p| p.prompt = Some("none login"), "invalid_request"),
+        (|p| p.prompt = Some("consent none"), "invalid_request"),
+        (|p| p.prompt = Some("create"), "invalid_request"),
+        (|p| p.prompt = Some("login  consent"), "invalid_request"),
+        (|p| p.max_age = Some("-1"), "invalid_request"),
+        (|p| p.max_age = Some("+1"), "invalid_request"),
+        (|p| p.max_age = Some("1.5"), "invalid_request"),
+        (
+            |p| p.max_age = Some("99999999999999999999"),
+            "invalid_request",
+        ),
+        (|p| p.request = Some("e30.e30."), "request_not_supported"),
         (|p| p.scope = Some(""), "invalid_scope"),
         (|p| p.scope = Some("admin"), "invalid_scope"),
         (|p| p.scope = Some("orders:read admin"), "invalid_scope"),
@@ -938,7 +965,7 @@ async fn other_faults_are_told_to_the_client_with_state_and_issuer() {
     for (i, (edit, expected)) in cases.into_iter().enumerate() {
         let mut params = native();
         edit(&mut params);
-        let result = porch.service.authorize(&params).await;
+        let result = porch.authorize(&params).await;
         let Err(AuthorizeError::Answered(answer)) = result else {
             panic!("{i}: {result:?}");
         };
@@ -959,7 +986,7 @@ async fn other_faults_are_told_to_the_client_with_state_and_issuer() {
         ..native()
     };
     assert!(matches!(
-        porch.service.authorize(&params).await,
+        porch.authorize(&params).await,
         Err(AuthorizeError::Answered(_))
     ));
 }
@@ -987,9 +1014,10 @@ async fn a_fresh_sign_in_is_demanded_only_where_it_was_asked_for() {
         (Some("consent"), false),
         (Some("login"), true),
         (Some("consent login"), true),
+        (Some("select_account"), true),
     ] {
         let params = AuthorizationParams { prompt, ..native() };
-        porch.service.authorize(&params).await.unwrap();
+        porch.authorize(&params).await.unwrap();
         assert_eq!(porch.providers.last_asked().prompt_login, demands);
     }
 }
@@ -1014,12 +1042,19 @@ async fn a_public_client_gets_a_code_once_the_user_has_said_yes() {
     assert!(porch.store.families().is_empty(), "nothing before the yes");
 
     let cookies = ["", "junk", login.cookie.as_str()];
-    let (answer, state) = porch
+    let browser = ConfirmingBrowser {
+        logins: &cookies,
+        session: None,
+    };
+    let Confirmed {
+        answer,
+        login: state,
+    } = porch
         .service
-        .confirm(&ticket, &cookies, Decision::Allow)
+        .confirm(&ticket, &browser, Decision::Allow)
         .await
         .unwrap();
-    assert_eq!(state, login.state);
+    assert_eq!(state, Some(login.state));
     let params = params_of(&answer, REDIRECT);
     assert_eq!(param(&params, "state"), Some("s & t"));
     assert_eq!(param(&params, "iss"), Some("https://app.example.com"));
@@ -1044,7 +1079,7 @@ async fn a_public_client_gets_a_code_once_the_user_has_said_yes() {
         error(
             porch
                 .service
-                .confirm(&ticket, &cookies, Decision::Allow)
+                .confirm(&ticket, &browser, Decision::Allow)
                 .await
         ),
         LoginError::Replayed,
@@ -1062,9 +1097,13 @@ async fn a_confirmation_belongs_to_the_browser_that_signed_in() {
     };
     let (others, _) = porch.ask(&native()).await;
     let confirm = async |ticket: &str, cookies: &[&str]| {
+        let browser = ConfirmingBrowser {
+            logins: cookies,
+            session: None,
+        };
         porch
             .service
-            .confirm(ticket, cookies, Decision::Allow)
+            .confirm(ticket, &browser, Decision::Allow)
             .await
             .map(|_| ())
     };
@@ -1121,8 +1160,11 @@ async fn a_user_who_says_no_gives_nothing() {
         panic!("{asked:?}");
     };
     let confirmed = porch.confirm(&ticket, &login, Decision::Deny);
-    let (answer, state) = confirmed.await.unwrap();
-    assert_eq!(state, login.state);
+    let Confirmed {
+        answer,
+        login: state,
+    } = confirmed.await.unwrap();
+    assert_eq!(state, Some(login.state));
     let params = params_of(&answer, REDIRECT);
     assert_eq!(param(&params, "error"), Some("access_denied"));
     assert_eq!(param(&params, "code"), None);
@@ -1213,7 +1255,7 @@ async fn nothing_secret_is_shown_by_debug() {
         panic!("{asked:?}");
     };
     let confirmed = porch.confirm(&ticket, &login, Decision::Allow).await;
-    let (answer, _) = confirmed.unwrap();
+    let answer = confirmed.unwrap().answer;
     texts.push(format!("{answer:?}"));
     texts.push(format!("{:?}", SignedIn::Answer(answer)));
     let start = porch.start().await;

@@ -219,6 +219,15 @@ impl UseOnce for MemoryStore {
         table.used.push(name.clone());
         Ok(first)
     }
+
+    async fn was_used(&self, name: &OnceName) -> Result<bool, StoreError> {
+        let mut table = self.lock();
+        table.calls.find += 1;
+        match table.fault(Verb::Find) {
+            Some(fault) => Err(fault.into()),
+            None => Ok(table.used.contains(name)),
+        }
+    }
 }
 
 impl ReadEpoch for MemoryStore {

@@ -111,7 +111,10 @@ impl Answer<'_> {
         let context = self.context(kind);
         serde_json::to_vec(&IamAnswer {
             // Required, and must not be empty.
-            principal_id: self.subject_tag().unwrap_or("unknown"),
+            principal_id: self
+                .subject_tag()
+                .filter(|tag| !tag.is_empty())
+                .unwrap_or("unknown"),
             policy_document: PolicyDocument {
                 version: "2012-10-17",
                 statement: [Statement {

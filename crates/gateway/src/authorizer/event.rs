@@ -171,15 +171,19 @@ fn headers_v1(event: &Map<String, Value>) -> Headers {
         .collect()
 }
 
-/// Duplicates are joined with commas here, which no token contains.
+/// Duplicates are joined with commas here, which no token contains. Cookies come apart
+/// from the headers; where a header comes too, it says the same.
 fn headers_v2(event: &Map<String, Value>) -> Headers {
     let mut headers = Headers::default();
+    let cookies = event.get("cookies").and_then(Value::as_array);
     for (name, value) in object(event, "headers").into_iter().flatten() {
-        if let Some(value) = value.as_str() {
+        let told_apart = cookies.is_some() && name.eq_ignore_ascii_case("cookie");
+        if let Some(value) = value.as_str()
+            && !told_apart
+        {
             headers.push(name, value);
         }
     }
-    let cookies = event.get("cookies").and_then(Value::as_array);
     for cookie in cookies.into_iter().flatten().filter_map(Value::as_str) {
         headers.push("cookie", cookie);
     }

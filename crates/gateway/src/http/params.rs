@@ -60,6 +60,13 @@ impl Params {
             .map(|(_, value)| value.as_str())
     }
 
+    /// All of them, as they came.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The names that occur.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_str())

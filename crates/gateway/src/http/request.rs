@@ -107,20 +107,23 @@ impl Request {
 
     /// Whether a person is likely to look at the answer.
     pub fn prefers_html(&self) -> bool {
-        let weight = |wanted: &str| {
-            self.headers
-                .all("accept")
-                .flat_map(|line| line.split(','))
-                .filter_map(|range| {
-                    let mut parts = range.split(';').map(str::trim);
-                    let named = parts.next()?.eq_ignore_ascii_case(wanted);
-                    let q = parts.find_map(|part| part.strip_prefix("q="));
-                    named.then(|| q.map_or(1.0, |q| q.parse().unwrap_or(0.0)))
-                })
-                .fold(0.0_f32, f32::max)
-        };
-        let html = weight("text/html");
-        html > 0.0 && html >= weight("application/json")
+        let html = self.wish("text/html");
+        html > 0.0 && html >= self.wish("application/json")
+    }
+
+    /// How much the client wishes for a media type that it names; what a wildcard
+    /// would admit is 0 (RFC 9110 §12.5.1).
+    pub fn wish(&self, media_type: &str) -> f32 {
+        self.headers
+            .all("accept")
+            .flat_map(|line| line.split(','))
+            .filter_map(|range| {
+                let mut parts = range.split(';').map(str::trim);
+                let named = parts.next()?.eq_ignore_ascii_case(media_type);
+                let q = parts.find_map(|part| part.strip_prefix("q="));
+                named.then(|| q.map_or(1.0, |q| q.parse().unwrap_or(0.0)))
+            })
+            .fold(0.0_f32, f32::max)
     }
 }
 

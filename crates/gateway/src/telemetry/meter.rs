@@ -136,6 +136,11 @@ impl<T: UseOnce> UseOnce for Metered<T> {
         let answer = self.inner.use_once(name, forget_after);
         self.meter.measure(Call::UseOnce, answer).await
     }
+
+    async fn was_used(&self, name: &OnceName) -> Result<bool, StoreError> {
+        let answer = self.inner.was_used(name);
+        self.meter.measure(Call::UseOnce, answer).await
+    }
 }
 
 impl<T: ReadEpoch> ReadEpoch for Metered<T> {

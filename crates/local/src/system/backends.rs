@@ -54,7 +54,10 @@ impl Backends {
                 .map_err(|error| StartError::Backend("KMS", error.to_string()))
         };
         let signing_key = key(
-            &format!("alias/cloakroom-signing-{}", algorithm.name().to_lowercase()),
+            &format!(
+                "alias/cloakroom-signing-{}",
+                algorithm.name().to_lowercase()
+            ),
             key_spec(algorithm),
         )?;
         let mac_key = key("alias/cloakroom-mac", "HMAC_256")?;

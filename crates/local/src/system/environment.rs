@@ -1,8 +1,8 @@
 //! The environment with which the real bootstraps run against this system.
 
+use super::StartError;
 use super::backends::{ACCESS_KEY, Backends, TABLE, region};
 use super::configuration::SECRET_VARIABLE;
-use super::StartError;
 use cloakroom_domain::config::Config;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -61,7 +61,10 @@ fn write_private(path: &Path, text: &str) -> Result<(), StartError> {
         path: PathBuf::from(path),
         reason: error.to_string(),
     };
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+    if let Some(parent) = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+    {
         std::fs::create_dir_all(parent).map_err(fault)?;
     }
     let mut options = std::fs::OpenOptions::new();

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// The functions, each as one thing that takes event bytes.
+#[derive(Debug)]
 pub(super) struct Functions {
     pub(super) authorizer: Arc<dyn Function>,
     pub(super) login: Arc<dyn Function>,
@@ -49,7 +50,10 @@ impl Functions {
             Arc::clone(config),
             epoch,
             store(),
+            KmsSigner::new(backends.kms(), backends.signing_key(), algorithm),
             roots(),
+            Oidc::verifying(config, &world.clock)
+                .map_err(|error| StartError::Part(error.to_string()))?,
             world.clone(),
         );
         let secrets = Secrets::new(backends.sdk())
@@ -95,9 +99,8 @@ impl Functions {
 
     /// Through the Lambda Invoke API at `url`.
     pub(super) fn behind(sdk: &SdkConfig, url: &str) -> Self {
-        let function = |name: &str| -> Arc<dyn Function> {
-            Arc::new(LambdaInvoke::new(sdk, url, name))
-        };
+        let function =
+            |name: &str| -> Arc<dyn Function> { Arc::new(LambdaInvoke::new(sdk, url, name)) };
         Self {
             authorizer: function("authorizer"),
             login: function("login"),

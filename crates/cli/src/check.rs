@@ -1,0 +1,218 @@
+//! `cloakroom check`: every fault of a configuration at once.
+
+use crate::caller::somebody_passes;
+use crate::failure::Failure;
+use crate::place::{self, Place};
+use crate::{Answer, print};
+use cloakroom_domain::config::Config;
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Judges a configuration: every fault on a line of its own
+///
+/// Warnings do not fail. `CLOAKROOM_ISSUER` replaces the file's issuer, as it does for
+/// the functions.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  cloakroom check\n  cloakroom check deploy/cloakroom.toml --json"
+)]
+pub(crate) struct Args {
+    /// The file [default: --config, $CLOAKROOM_CONFIG, ./cloakroom.toml]
+    file: Option<PathBuf>,
+    /// Answers in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// The whole answer.
+#[derive(Debug, Serialize)]
+struct Report {
+    ok: bool,
+    file: String,
+    faults: Vec<String>,
+    warnings: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<Summary>,
+}
+
+/// What a good configuration holds, and the numbers that follow from it.
+#[derive(Debug, Serialize)]
+struct Summary {
+    identity_providers: usize,
+    clients: usize,
+    audiences: usize,
+    routes: usize,
+    gateway_ttl: u64,
+    memory_ttl: u64,
+    min_jwt_life: u64,
+}
+
+pub(crate) fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
+    let path = args.file.clone().unwrap_or_else(|| place.config_path());
+    let report = report(path.display().to_string(), &place::read(&path)?);
+    if args.json {
+        print::json(&report);
+    } else {
+        report.print();
+    }
+    Ok(report.ok.into())
+}
+
+fn report(file: String, text: &str) -> Report {
+    match place::judge(text) {
+        Ok(config) => Report {
+            ok: true,
+            file,
+            faults: Vec::new(),
+            warnings: warnings(&config),
+            summary: Some(Summary::of(&config)),
+        },
+        Err(error) => Report {
+            ok: false,
+            file,
+            faults: error.faults().to_vec(),
+            warnings: Vec::new(),
+            summary: None,
+        },
+    }
+}
+
+impl Report {
+    fn print(&self) {
+        self.faults.iter().for_each(|fault| print::line(fault));
+        for warning in &self.warnings {
+            print::line(&format!("warning: {warning}"));
+        }
+        if let Some(summary) = &self.summary {
+            print::line(&format!("{}: {}", self.file, summary.sentence()));
+        }
+    }
+}
+
+impl Summary {
+    fn of(config: &Config) -> Self {
+        Self {
+            identity_providers: config.identity_providers.len(),
+            clients: config.clients.len(),
+            audiences: config.audiences.len(),
+            routes: config.routes.len(),
+            gateway_ttl: config.gateway_ttl(),
+            memory_ttl: config.memory_ttl(),
+            min_jwt_life: config.min_jwt_life(),
+        }
+    }
+
+    fn sentence(&self) -> String {
+        format!(
+            "ok: {}, {}, {}, {}; gateway TTL {} s, memory TTL {} s, minimum JWT life {} s",
+            count(self.identity_providers, "identity provider"),
+            count(self.clients, "client"),
+            count(self.audiences, "audience"),
+            count(self.routes, "route"),
+            self.gateway_ttl,
+            self.memory_ttl,
+            self.min_jwt_life
+        )
+    }
+}
+
+/// What is allowed and yet hardly meant.
+fn warnings(config: &Config) -> Vec<String> {
+    config
+        .routes
+        .iter()
+        .enumerate()
+        .filter(|(_, route)| !somebody_passes(config, route))
+        .map(|(i, _)| {
+            format!("routes[{i}]: nobody can pass: no browser session and no client that it admits may have all that it demands")
+        })
+        .collect()
+}
+
+/// `1 key`, `2 keys`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cloakroom_local::system::DEMO_CONFIG;
+
+    fn judged(text: &str) -> Report {
+        report("file".to_owned(), text)
+    }
+
+    #[test]
+    fn the_demo_is_good_and_every_route_has_somebody_who_passes() {
+        let report = judged(DEMO_CONFIG);
+        assert!(report.ok);
+        assert!(report.warnings.is_empty(), "{:?}", report.warnings);
+        assert_eq!(
+            report.summary.unwrap().sentence(),
+            "ok: 1 identity provider, 2 clients, 2 audiences, 3 routes; gateway TTL 0 s, memory TTL 5 s, minimum JWT life 89 s"
+        );
+    }
+
+    #[test]
+    fn a_route_that_nobody_can_pass_is_a_warning_by_its_number() {
+        let route = "\n[[routes]]\nmethod = \"GET\"\npath = \"/api/x\"\naudience = \"orders\"\n";
+        let cases = [
+            ("scopes = [\"orders:read\"]", true),
+            ("scopes = [\"orders:write\"]", false),
+            ("any_scope = [\"orders:write\", \"orders:read\"]", true),
+            ("token = \"client\"\nscopes = [\"orders:read\"]", true),
+            ("token = \"client\"\nscopes = [\"offline_access\"]", false),
+            ("token = \"user\"\nscopes = [\"offline_access\"]", true),
+            ("token = \"user\"\nclients = [\"demo-machine\"]", false),
+            ("token = \"user\"\nclients = [\"demo-native\"]", true),
+            ("roles = [\"owner\"]\nacr = [\"gold\"]\nmax_age = 60", true),
+        ];
+        for (demand, passes) in cases {
+            let report = judged(&format!("{DEMO_CONFIG}{route}{demand}\n"));
+            assert!(report.ok, "{demand}: {:?}", report.faults);
+            assert_eq!(report.warnings.is_empty(), passes, "{demand}");
+            assert!(
+                report
+                    .warnings
+                    .iter()
+                    .all(|line| line.starts_with("routes[3]"))
+            );
+        }
+    }
+
+    #[test]
+    fn a_role_that_no_provider_hands_on_is_nobodys() {
+        let demand = "\n[[routes]]\nmethod = \"GET\"\npath = \"/api/x\"\naudience = \"orders\"\nroles = [\"owner\"]\n";
+        for (allowed, passes) in [("owner", true), ("user", false)] {
+            let text = DEMO_CONFIG.replace(
+                "scopes = [\"openid\", \"profile\", \"email\", \"roles\"]",
+                &format!("claims.allow_roles = [\"{allowed}\", \"admin\"]"),
+            );
+            let report = judged(&format!("{text}{demand}"));
+            assert!(report.ok, "{:?}", report.faults);
+            assert_eq!(report.warnings.is_empty(), passes, "{allowed}");
+        }
+    }
+
+    #[test]
+    fn every_fault_is_reported_at_once_without_its_value() {
+        let text = DEMO_CONFIG
+            .replace("http://localhost:3000", "http://canary.example")
+            .replace("max_latency = 5", "max_latency = 4000")
+            .replace("kind = \"public\"", "kind = \"confidential\"");
+        let report = judged(&text);
+        assert!(!report.ok && report.summary.is_none());
+        for setting in [
+            "issuer",
+            "jwt.lifetime",
+            "revocation.max_latency",
+            "clients[1].secrets",
+        ] {
+            let named = |fault: &&String| fault.starts_with(setting);
+            assert_eq!(report.faults.iter().filter(named).count(), 1, "{setting}");
+        }
+        assert!(report.faults.iter().all(|fault| !fault.contains("canary")));
+    }
+}

@@ -1,0 +1,212 @@
+//! `cloakroom doctor`: what is wrong with an environment, and what to do about it.
+
+mod outside;
+
+use crate::failure::Failure;
+use crate::place::{self, Aws, Place};
+use crate::{Answer, print};
+use aws_sdk_dynamodb::types::{KeyType, TableStatus, TimeToLiveStatus};
+use cloakroom_aws::dynamo;
+use cloakroom_aws::kms::{self, KmsPublicKeys, KmsRoots, KmsSigner};
+use cloakroom_domain::config::Config;
+use cloakroom_domain::jwk::PublicJwk;
+use cloakroom_domain::ports::{PublicKeys, Roots, Signer};
+use cloakroom_gateway::settings::{Need, Settings};
+use serde::Serialize;
+
+/// Checks configuration, environment, table and keys, and with --url what is served
+///
+/// Run it where the functions' environment is set. It reads, and signs one line of
+/// text that is no JWT; it changes nothing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  cloakroom doctor --url https://app.example.com")]
+pub(crate) struct Args {
+    /// Where the deployed system is: its issuer URL, or the API's own
+    #[arg(long)]
+    url: Option<String>,
+    /// Answers in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Serialize)]
+struct Check {
+    #[serde(rename = "check")]
+    name: &'static str,
+    ok: bool,
+    /// What was found, or what is wrong and what to do.
+    detail: String,
+}
+
+/// The outcome of one check: what was found, or what to do.
+type Outcome = Result<String, String>;
+
+/// All that was looked at.
+#[derive(Debug, Default)]
+struct Findings(Vec<Check>);
+
+impl Findings {
+    fn note(&mut self, name: &'static str, outcome: Outcome) {
+        let ok = outcome.is_ok();
+        let (Ok(detail) | Err(detail)) = outcome;
+        self.0.push(Check { name, ok, detail });
+    }
+}
+
+pub(crate) async fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
+    let mut findings = Findings::default();
+    let config = configuration(place, &mut findings);
+    let settings = environment(&mut findings);
+    let aws = Aws::connect().await;
+    let mut published = None;
+    if let Some(settings) = &settings {
+        findings.note("table", table(&aws.dynamodb, &settings.table).await);
+        findings.note("MAC keys", mac_keys(aws.kms.clone(), settings).await);
+        if let Some(config) = &config {
+            let keys = public_keys(aws.kms.clone(), settings, config).await;
+            findings.note(
+                "signing keys",
+                keys.as_deref().map(found).map_err(Clone::clone),
+            );
+            published = keys.ok();
+            findings.note(
+                "signature",
+                signature(aws.kms.clone(), settings, config).await,
+            );
+        }
+    }
+    if let (Some(url), Some(config)) = (&args.url, &config) {
+        outside::look(url, config, published.as_deref(), &mut findings).await?;
+    }
+    let ok = findings.0.iter().all(|check| check.ok);
+    if args.json {
+        print::json(&serde_json::json!({ "ok": ok, "checks": findings.0 }));
+    } else {
+        for check in &findings.0 {
+            let verdict = if check.ok { "ok  " } else { "FAIL" };
+            print::line(&format!("{verdict}  {}: {}", check.name, check.detail));
+        }
+    }
+    Ok(ok.into())
+}
+
+fn configuration(place: &Place, findings: &mut Findings) -> Option<Config> {
+    let path = place.config_path();
+    let text = match place::read(&path) {
+        Ok(text) => text,
+        Err(failure) => {
+            let detail = format!("{}: set CLOAKROOM_CONFIG", failure.lines().join("; "));
+            findings.note("configuration", Err(detail));
+            return None;
+        }
+    };
+    match place::judge(&text) {
+        Ok(config) => {
+            findings.note("configuration", Ok(path.display().to_string()));
+            Some(config)
+        }
+        Err(error) => {
+            for fault in error.faults() {
+                findings.note("configuration", Err(fault.clone()));
+            }
+            None
+        }
+    }
+}
+
+fn environment(findings: &mut Findings) -> Option<Settings> {
+    match Place::settings(&[Need::Table, Need::SigningKeys, Need::MacKeys]) {
+        Ok(settings) => {
+            findings.note("environment", Ok("complete".to_owned()));
+            Some(settings)
+        }
+        Err(failure) => {
+            for fault in failure.lines() {
+                findings.note("environment", Err(fault.clone()));
+            }
+            None
+        }
+    }
+}
+
+/// Whether the table is there and as setup and template make it.
+async fn table(client: &dynamo::Client, name: &str) -> Outcome {
+    let described = client.describe_table().table_name(name).send().await;
+    let described = described.map_err(|error| {
+        let failure = cloakroom_aws::CallFailure::new("DescribeTable", &error);
+        told(cloakroom_domain::ports::StoreError::from(failure))
+    })?;
+    let table = described
+        .table()
+        .ok_or("DynamoDB does not describe it: check CLOAKROOM_TABLE")?;
+    if table.table_status() != Some(&TableStatus::Active) {
+        return Err("it is not active: wait until it is".to_owned());
+    }
+    let keys: Vec<_> = table
+        .key_schema()
+        .iter()
+        .map(|key| (key.attribute_name(), key.key_type()))
+        .collect();
+    if keys != [("pk", &KeyType::Hash), ("sk", &KeyType::Range)] {
+        return Err(
+            "its keys are not pk and sk: it is another table; check CLOAKROOM_TABLE".to_owned(),
+        );
+    }
+    let ttl = client.describe_time_to_live().table_name(name).send().await;
+    let ttl = ttl.map_err(|error| {
+        let failure = cloakroom_aws::CallFailure::new("DescribeTimeToLive", &error);
+        told(cloakroom_domain::ports::StoreError::from(failure))
+    })?;
+    let expires = ttl.time_to_live_description().is_some_and(|ttl| {
+        ttl.attribute_name() == Some("ttl")
+            && matches!(
+                ttl.time_to_live_status(),
+                Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling)
+            )
+    });
+    if !expires {
+        return Err(
+            "nothing is ever deleted: enable its time to live on the attribute ttl".to_owned(),
+        );
+    }
+    Ok("active, keys pk and sk, time to live on ttl".to_owned())
+}
+
+async fn mac_keys(client: kms::Client, settings: &Settings) -> Outcome {
+    let roots = KmsRoots::new(client, settings.mac_keys.clone());
+    let roots = roots.roots().await.map_err(told)?;
+    Ok(format!("{} usable", roots.iter().count()))
+}
+
+async fn public_keys(
+    client: kms::Client,
+    settings: &Settings,
+    config: &Config,
+) -> Result<Vec<PublicJwk>, String> {
+    KmsPublicKeys::new(client, settings.signing_keys.clone(), config.jwt.algorithm)
+        .public_keys()
+        .await
+        .map_err(told)
+}
+
+fn found(keys: &[PublicJwk]) -> String {
+    let kids: Vec<_> = keys.iter().map(PublicJwk::kid).collect();
+    format!("public keys of {}", kids.join(", "))
+}
+
+async fn signature(client: kms::Client, settings: &Settings, config: &Config) -> Outcome {
+    let arn = settings.signing_keys.first().cloned().unwrap_or_default();
+    let signer = KmsSigner::new(client, arn, config.jwt.algorithm);
+    // No JWT: it has no dots, so that nobody can use the signature for anything.
+    signer.sign(b"cloakroom doctor").await.map_err(told)?;
+    Ok(format!(
+        "{} signs {}",
+        signer.key_id(),
+        config.jwt.algorithm.name()
+    ))
+}
+
+fn told(error: impl Into<Failure>) -> String {
+    error.into().lines().join("; ")
+}

@@ -1,0 +1,642 @@
+//! The command as a process: what it prints and how it exits.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what goes wrong here is a failed test"
+)]
+
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use tempfile::TempDir;
+
+const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../cloakroom.toml");
+
+/// The command, in an environment with nothing of ours in it.
+fn cloakroom(line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_cloakroom"));
+    command.args(line.split_whitespace()).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if let Some(name) = name.to_str()
+            && (name.starts_with("CLOAKROOM_") || name.starts_with("AWS_"))
+        {
+            command.env_remove(name);
+        }
+    }
+    command.env("CLOAKROOM_CONFIG", DEMO);
+    command
+}
+
+fn run(command: &mut Command) -> (i32, String, String) {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().unwrap(), text(stdout), text(stderr))
+}
+
+fn with_input(command: &mut Command, input: &str) -> (i32, String, String) {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(input.as_bytes()).unwrap();
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+fn json(command: &mut Command) -> (i32, Value) {
+    let (code, out, err) = run(command);
+    let value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("no JSON: {out}{err}"));
+    (code, value)
+}
+
+/// A running `cloakroom dev`.
+struct Dev {
+    child: Child,
+    welcome: String,
+    dir: TempDir,
+}
+
+impl Dev {
+    fn start(options: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let env_file = dir.path().join("functions.env");
+        let mut child = cloakroom(&format!("dev --port 0 {options}"))
+            .arg("--env-file")
+            .arg(&env_file)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut welcome = String::new();
+        loop {
+            let line = lines.next().expect("it gets ready").unwrap();
+            if line == "ready" {
+                break;
+            }
+            welcome.push_str(&line);
+            welcome.push('\n');
+        }
+        // What is logged must not fill the pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self {
+            child,
+            welcome,
+            dir,
+        }
+    }
+
+    fn env_file(&self) -> PathBuf {
+        self.dir.path().join("functions.env")
+    }
+
+    fn url(&self, name: &str) -> &str {
+        let line = self.welcome.lines().find(|line| line.starts_with(name));
+        line.unwrap().split_whitespace().next_back().unwrap()
+    }
+
+    fn base(&self) -> &str {
+        self.url("Example page").trim_end_matches('/')
+    }
+
+    /// The command in the environment that this system has written.
+    fn command(&self, line: &str) -> Command {
+        in_environment(&self.env_file(), line)
+    }
+
+    async fn token(&self) -> String {
+        let answer: Value = reqwest::Client::builder()
+            .no_proxy()
+            .build()
+            .unwrap()
+            .post(self.url("Token endpoint"))
+            .basic_auth("demo-machine", Some("demo-machine-secret"))
+            .form(&[
+                ("grant_type", "client_credentials"),
+                ("scope", "orders:read"),
+            ])
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        answer["access_token"].as_str().unwrap().to_owned()
+    }
+
+    #[cfg(unix)]
+    fn signal(&mut self, name: &str) -> Option<i32> {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.unwrap().success());
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn in_environment(file: &Path, line: &str) -> Command {
+    let mut command = cloakroom(line);
+    for line in std::fs::read_to_string(file).unwrap().lines() {
+        let (name, value) = line.split_once('=').unwrap();
+        command.env(name, value);
+    }
+    command
+}
+
+// --- usage
+
+#[test]
+fn version_and_help_are_answers_and_nonsense_is_usage() {
+    let (code, out, _) = run(&mut cloakroom("--version"));
+    assert_eq!((code, out.starts_with("cloakroom ")), (0, true));
+    for line in [
+        "--help",
+        "dev --help",
+        "clients new --help",
+        "sessions --help",
+    ] {
+        assert_eq!(run(&mut cloakroom(line)).0, 0, "{line}");
+    }
+    for line in [
+        "",
+        "nonsense",
+        "explain GET",
+        "keys rotate",
+        "dev --api soap",
+    ] {
+        assert_eq!(run(&mut cloakroom(line)).0, 2, "{line}");
+    }
+}
+
+#[test]
+fn what_is_not_there_is_said_in_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    for (command, line) in [
+        (
+            cloakroom("check /nonexistent.toml"),
+            "cloakroom: the file /nonexistent.toml cannot be read\n",
+        ),
+        (
+            cloakroom("epoch show"),
+            "cloakroom: CLOAKROOM_TABLE is not set\n",
+        ),
+        (
+            cloakroom("keys list"),
+            "cloakroom: CLOAKROOM_SIGNING_KEYS is not set\n",
+        ),
+        (
+            cloakroom("sessions list --subject alice"),
+            "cloakroom: --subject must be PROVIDER|NAME for a user or client|ID for a machine\n",
+        ),
+    ] {
+        let mut command = command;
+        let (code, out, err) = run(command.current_dir(dir.path()));
+        assert_eq!((code, out.as_str(), err.as_str()), (2, "", line));
+    }
+}
+
+#[test]
+fn a_table_that_does_not_answer_is_no_no() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let (code, out, err) = run(cloakroom("epoch show")
+        .env("CLOAKROOM_TABLE", "cloakroom")
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", "x")
+        .env("AWS_SECRET_ACCESS_KEY", "x")
+        .env("AWS_ENDPOINT_URL_DYNAMODB", url));
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert_eq!(err.lines().count(), 1, "{err}");
+    assert!(err.contains("AWS_ENDPOINT_URL_DYNAMODB"), "{err}");
+}
+
+// --- check
+
+#[test]
+fn a_good_configuration_is_one_line_with_its_numbers() {
+    let (code, out, _) = run(&mut cloakroom("check"));
+    assert_eq!(code, 0);
+    assert_eq!(out.lines().count(), 1);
+    assert!(out.contains("3 routes; gateway TTL 0 s, memory TTL 5 s, minimum JWT life 89 s"));
+    let (code, report) = json(&mut cloakroom("check --json"));
+    assert_eq!(code, 0);
+    assert_eq!(report["ok"], true);
+    assert_eq!(report["summary"]["clients"], 2);
+}
+
+#[test]
+fn without_a_name_the_file_here_is_checked() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut command = cloakroom("check");
+    command
+        .env_remove("CLOAKROOM_CONFIG")
+        .current_dir(dir.path());
+    assert_eq!(run(&mut command).0, 2);
+    std::fs::copy(DEMO, dir.path().join("cloakroom.toml")).unwrap();
+    assert_eq!(run(&mut command).0, 0);
+}
+
+#[test]
+fn each_kind_of_fault_is_named_and_its_value_is_not() {
+    let demo = std::fs::read_to_string(DEMO).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bad.toml");
+    let cases = [
+        ("config_version = 1", "config_version = 2", "config_version"),
+        ("http://localhost:3000", "http://canary.example", "issuer"),
+        (
+            "max_latency = 5",
+            "max_latency = 9999",
+            "revocation.max_latency",
+        ),
+        ("max_latency = 5", "max_canary = 5", "line "),
+        ("env:CLOAKROOM_DEMO_IDP_SECRET", "canary", "line "),
+        ("sha256:", "canary:", "line "),
+        ("kind = \"public\"", "kind = \"secret\"", "line "),
+        (
+            "[\"client_credentials\", \"token_exchange\"]",
+            "[\"authorization_code\"]",
+            "clients[0].redirect_uris",
+        ),
+        (
+            "http://127.0.0.1/callback",
+            "http://canary.example/",
+            "clients[1].redirect_uris",
+        ),
+        (
+            "path = \"/api/orders\"",
+            "path = \"canary\"",
+            "routes[0].path",
+        ),
+        (
+            "path = \"/api/reports\"",
+            "path = \"/api/orders\"",
+            "routes[1]",
+        ),
+        (
+            "audience = \"profile\"",
+            "audience = \"canary\"",
+            "routes[2].audience",
+        ),
+        (
+            "[[audiences]]\nid = \"profile\"",
+            "[[audiences]]\nid = \"orders\"",
+            "audiences[1].id",
+        ),
+    ];
+    for (good, bad, setting) in cases {
+        let text = demo.replace(good, bad);
+        assert_ne!(text, demo, "{good}");
+        std::fs::write(&path, text).unwrap();
+        let (code, out, err) = run(cloakroom("check").arg(&path));
+        assert_eq!((code, err.as_str()), (1, ""), "{bad}: {out}");
+        assert!(
+            out.lines().any(|line| line.starts_with(setting)),
+            "{bad}: {out}"
+        );
+        assert!(!out.contains("canary") || bad == "max_canary = 5", "{out}");
+        let (code, report) = json(cloakroom("check --json").arg(&path));
+        assert_eq!((code, &report["ok"]), (1, &Value::from(false)));
+        assert_eq!(
+            report["faults"].as_array().unwrap().len(),
+            out.lines().count()
+        );
+    }
+}
+
+#[test]
+fn two_faults_are_two_lines_and_a_warning_is_no_fault() {
+    let demo = std::fs::read_to_string(DEMO).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloakroom.toml");
+    let bad = demo
+        .replace("path = \"/api/orders\"", "path = \"orders\"")
+        .replace("audience = \"profile\"", "audience = \"nobody\"");
+    std::fs::write(&path, bad).unwrap();
+    let (code, out, _) = run(cloakroom("check").arg(&path));
+    assert_eq!((code, out.lines().count()), (1, 2), "{out}");
+    let odd = demo.replacen(
+        "scopes = [\"orders:read\"]\n\n[[routes]]",
+        "scopes = [\"orders:write\"]\n\n[[routes]]",
+        1,
+    );
+    std::fs::write(&path, odd).unwrap();
+    let (code, out, _) = run(cloakroom("check").arg(&path));
+    assert_eq!(code, 0, "{out}");
+    assert!(
+        out.starts_with("warning: routes[0]: nobody can pass"),
+        "{out}"
+    );
+}
+
+// --- explain
+
+#[test]
+fn a_caller_is_told_which_condition_failed() {
+    for (line, code, words) in [
+        ("explain GET /api/reports --role admin", 0, "allowed"),
+        (
+            "explain GET /api/reports --role user",
+            1,
+            "refused (role): the route needs all of the roles admin",
+        ),
+        (
+            "explain GET /api/reports --client",
+            1,
+            "refused (token_kind): the route is for users alone",
+        ),
+        (
+            "explain GET /api/orders --client --scope orders:read",
+            0,
+            "route GET /api/orders (audience orders)",
+        ),
+        ("explain GET /api/orders --client", 1, "refused (scope)"),
+        ("explain GET /api/nothing", 1, "refused (no_route)"),
+        (
+            "explain GET /api/orders --token junk",
+            1,
+            "refused (malformed)",
+        ),
+    ] {
+        let (found, out, err) = run(&mut cloakroom(line));
+        assert_eq!(found, code, "{line}: {out}{err}");
+        assert!(out.contains(words), "{line}: {out}");
+    }
+    for line in [
+        "explain GET /api/orders --client --role admin",
+        "explain GET /api/orders --token x --scope orders:read",
+    ] {
+        assert_eq!(run(&mut cloakroom(line)).0, 2, "{line}");
+    }
+}
+
+// --- clients
+
+#[test]
+fn a_new_client_fits_the_configuration_and_its_secret_is_shown_once() {
+    let (code, out, _) = run(&mut cloakroom(
+        "clients new --id billing --scope orders:read --audience orders",
+    ));
+    assert_eq!(code, 0);
+    let (first, block) = out.split_once("\n\n").unwrap();
+    let secret = first.split(": ").nth(1).unwrap();
+    assert_eq!(out.matches(secret).count(), 1);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("cloakroom.toml");
+    let demo = std::fs::read_to_string(DEMO).unwrap();
+    std::fs::write(&path, format!("{demo}\n{block}")).unwrap();
+    let (code, out, _) = run(cloakroom("check").arg(&path));
+    assert!(code == 0 && out.contains("3 clients"), "{out}");
+    let (_, list) = json(cloakroom("clients list --json --config").arg(&path));
+    assert_eq!(list["clients"][2]["id"], "billing");
+    assert_eq!(list["clients"][2]["secrets"], 1);
+    let (_, text, _) = run(cloakroom("clients list --config").arg(&path));
+    assert!(!text.contains("sha256") && text.contains("billing"));
+    // The same id again.
+    let again = run(cloakroom("clients new --id billing --config").arg(&path));
+    assert_eq!(again.0, 2);
+}
+
+#[test]
+fn a_chosen_secret_is_hashed_and_matches_and_is_not_shown() {
+    use cloakroom_domain::client::SecretHash;
+    let (code, out, err) = with_input(&mut cloakroom("clients hash"), "correct horse\n");
+    assert_eq!(code, 0);
+    assert!(out.starts_with("argon2id:$argon2id$"), "{out}");
+    assert!(!out.contains("correct") && err.is_empty());
+    let hash = SecretHash::try_from(out.trim().to_owned()).unwrap();
+    assert!(hash.matches("correct horse"));
+    assert!(!hash.matches("correct horse\n"));
+    let made: Value = {
+        let (_, out, _) = run(&mut cloakroom("clients new --id x --json"));
+        serde_json::from_str(&out).unwrap()
+    };
+    let text = made["hash"].as_str().unwrap().to_owned();
+    let hash = SecretHash::try_from(text).unwrap();
+    assert!(hash.matches(made["client_secret"].as_str().unwrap()));
+    assert_eq!(with_input(&mut cloakroom("clients hash"), "\n").0, 2);
+}
+
+// --- dev, and what operates a system
+
+#[test]
+fn a_port_that_is_taken_is_said() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let (code, _, err) = run(&mut cloakroom(&format!("dev --port {port}")));
+    assert_eq!(code, 2);
+    let expected = format!("cloakroom: port {port} is taken: choose another with --port\n");
+    assert_eq!(err, expected);
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn dev_serves_until_it_is_asked_to_end() {
+    for signal in ["TERM", "INT"] {
+        let mut dev = Dev::start("--api http --edge cloudfront");
+        for word in ["alice", "bob", "curl -u demo-machine", "DynamoDB", "KMS"] {
+            assert!(dev.welcome.contains(word), "{word}");
+        }
+        let page = reqwest::get(dev.base().to_owned() + "/").await.unwrap();
+        assert!(page.status().is_success());
+        assert_eq!(dev.signal(signal), Some(0), "{signal}");
+    }
+}
+
+#[test]
+fn dev_refuses_a_bad_configuration_with_every_fault() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("bad.toml");
+    let demo = std::fs::read_to_string(DEMO).unwrap();
+    let bad = demo
+        .replace("path = \"/api/orders\"", "path = \"orders\"")
+        .replace("audience = \"profile\"", "audience = \"nobody\"");
+    std::fs::write(&path, bad).unwrap();
+    let (code, _, err) = run(cloakroom("dev --port 0 --config").arg(&path));
+    assert_eq!((code, err.lines().count()), (2, 2), "{err}");
+}
+
+#[tokio::test]
+async fn a_machines_token_is_explained_listed_revoked_and_dead() {
+    let dev = Dev::start("");
+    let token = dev.token().await;
+    let explain = |line: &str| {
+        let (code, out, err) = run(&mut dev.command(&format!("explain {line} --token {token}")));
+        assert!(!out.contains(&token) && !err.contains(&token));
+        (code, out)
+    };
+    let (code, out) = explain("GET /api/orders");
+    assert_eq!(code, 0, "{out}");
+    assert!(
+        out.contains("issued to demo-machine, scope \"orders:read\""),
+        "{out}"
+    );
+    assert_eq!(explain("GET /api/reports").0, 1);
+    let (code, out, _) = with_input(
+        &mut dev.command("explain GET /api/orders --token -"),
+        &format!("{token}\n"),
+    );
+    assert_eq!(code, 0, "{out}");
+
+    let list = || json(&mut dev.command("sessions list --subject client|demo-machine --json"));
+    let (code, before) = list();
+    assert_eq!(code, 0);
+    assert_eq!(before["sessions"].as_array().unwrap().len(), 1);
+    assert_eq!(before["sessions"][0]["state"], "active");
+    assert_eq!(before["sessions"][0]["client"], "demo-machine");
+    let (_, others) = json(&mut dev.command("sessions list --subject demo|alice --json"));
+    assert_eq!(others["sessions"], serde_json::json!([]));
+
+    let revoke = "sessions revoke --subject client|demo-machine --json";
+    let (code, count) = json(&mut dev.command(revoke));
+    assert_eq!(code, 0);
+    assert_eq!(count["revoked"], 1);
+    let (_, count) = json(&mut dev.command(revoke));
+    assert_eq!(
+        (&count["revoked"], &count["over_before"]),
+        (&Value::from(0), &Value::from(1))
+    );
+    assert_eq!(list().1["sessions"][0]["state"], "revoked");
+    let (code, out) = explain("GET /api/orders");
+    assert_eq!(code, 1);
+    assert!(out.contains("refused (revoked)"), "{out}");
+}
+
+#[tokio::test]
+async fn the_epoch_ends_everything_and_never_moves_back() {
+    let dev = Dev::start("");
+    let (code, out, _) = run(&mut dev.command("epoch show"));
+    assert_eq!((code, out.as_str()), (0, "never set\n"));
+    let token = dev.token().await;
+    let (code, bumped) = json(&mut dev.command("epoch bump --json"));
+    assert_eq!(code, 0);
+    assert_eq!(json(&mut dev.command("epoch show --json")).1, bumped);
+    let line = format!("explain GET /api/orders --token {token}");
+    let (code, out, _) = run(&mut dev.command(&line));
+    assert_eq!(code, 1);
+    assert!(out.contains("refused (expired)"), "{out}");
+    let later = bumped["epoch"].as_u64().unwrap() + 100;
+    let (_, shown) = json(
+        dev.command("epoch show --json")
+            .env("CLOAKROOM_NOT_BEFORE", later.to_string()),
+    );
+    assert_eq!(shown["epoch"], later);
+}
+
+#[tokio::test]
+async fn setup_makes_what_doctor_finds_good() {
+    let dev = Dev::start("");
+    let file = dev.dir.path().join("made/other.env");
+    let (code, out, err) = run(dev
+        .command("setup --env-file")
+        .arg(&file)
+        .env("CLOAKROOM_TABLE", "other"));
+    assert_eq!(code, 0, "{out}{err}");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("CLOAKROOM_TABLE=other\n"), "{text}");
+    let (code, report) = json(&mut in_environment(&file, "doctor --json"));
+    assert_eq!((code, &report["ok"]), (0, &Value::from(true)), "{report}");
+    let (code, keys) = json(&mut in_environment(&file, "keys list --json"));
+    assert_eq!(code, 0);
+    assert_eq!(keys["keys"][0]["signs"], true);
+    assert_eq!(keys["keys"][0]["jwk"]["alg"], "RS256");
+
+    // The table is kept, the keys are new, the file is kept aside; and without a
+    // file, standard output has no credential.
+    assert_eq!(
+        run(in_environment(&file, "setup --env-file").arg(&file)).0,
+        0
+    );
+    assert_eq!(
+        std::fs::read_to_string(file.with_extension("env.bak")).unwrap(),
+        text
+    );
+    assert_ne!(std::fs::read_to_string(&file).unwrap(), text);
+    let (code, out, _) = run(&mut in_environment(&file, "setup"));
+    assert_eq!(code, 0);
+    assert!(
+        out.contains("CLOAKROOM_MAC_KEYS=arn:") && !out.contains("SECRET"),
+        "{out}"
+    );
+}
+
+#[tokio::test]
+async fn doctor_looks_from_outside_too_and_says_what_is_wrong() {
+    let dev = Dev::start("");
+    let line = format!("doctor --url {} --json", dev.base());
+    let (code, report) = json(&mut dev.command(&line));
+    assert_eq!(code, 0, "{report}");
+    assert_eq!(report["checks"].as_array().unwrap().len(), 9, "{report}");
+
+    let failed = |command: &mut Command| {
+        let (code, report) = json(command);
+        assert_eq!(code, 1, "{report}");
+        let checks = report["checks"].as_array().unwrap();
+        let failed = checks.iter().filter(|check| check["ok"] == false);
+        failed
+            .map(|check| check["check"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let no_table = &mut dev.command(&line);
+    assert_eq!(
+        failed(no_table.env("CLOAKROOM_TABLE", "another")),
+        ["table"]
+    );
+    let no_mac = &mut dev.command(&line);
+    let gone = "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000";
+    assert_eq!(failed(no_mac.env("CLOAKROOM_MAC_KEYS", gone)), ["MAC keys"]);
+    let no_key = &mut dev.command(&line);
+    assert_eq!(
+        failed(no_key.env("CLOAKROOM_SIGNING_KEYS", gone)),
+        ["signing keys", "signature"]
+    );
+    let issuer = &mut dev.command(&line);
+    assert_eq!(
+        failed(issuer.env("CLOAKROOM_ISSUER", "https://other.example")),
+        ["configuration"],
+        "the demo provider is no provider of a public system"
+    );
+    let unset = &mut dev.command("doctor --json");
+    assert_eq!(failed(unset.env("CLOAKROOM_TABLE", "")), ["environment"]);
+    let page = &mut dev.command(&format!("doctor --url {} --json", dev.url("Demo provider")));
+    assert_eq!(failed(page).len(), 3);
+}
+
+/// The output of a command that is read only in part.
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    let mut child = cloakroom("clients list --json")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut err = String::new();
+    let mut stderr = child.stderr.take().unwrap();
+    stderr.read_to_string(&mut err).unwrap();
+    assert_eq!((child.wait().unwrap().code(), err.as_str()), (Some(0), ""));
+}

@@ -1,0 +1,345 @@
+//! A family as one of its tokens opened it, and the JWTs made for that token.
+//!
+//! The authorizer and the introspection endpoint answer with the same JWT for the
+//! same token and audience: it is found in the item or signed here, sealed into the
+//! item for all others, and handed out only after the one write that notes the first
+//! use and shares the JWT has succeeded.
+
+use crate::config::{AudienceConfig, Config};
+use crate::family::{Change, Condition, FamilyId, FamilyRecord, FamilyState, Transition};
+use crate::grant::{self, Opened, TokenFault};
+use crate::jwt::{self, AccessClaims, Jwt, SigningInput};
+use crate::ports::{Entropy, EntropyError, SignError, Signer, StoreError, World};
+use crate::seal::{Purpose, RootKeys, Sealed};
+use crate::time::UnixTime;
+use crate::token::OpaqueToken;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use zeroize::{Zeroize, Zeroizing};
+
+/// Why we cannot tell; for logs and metrics alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outage {
+    /// The store asked us to slow down.
+    StoreThrottled,
+    /// The store did not answer.
+    Store,
+    /// KMS asked us to slow down.
+    SignerThrottled,
+    /// KMS did not answer, or not acceptably.
+    Signer,
+    /// The root keys could not be had.
+    Roots,
+    /// The item was sealed by a later release, or under a key that we do not have.
+    UnknownSeal,
+    /// The operating system has no randomness.
+    Entropy,
+    /// The claims do not fit into a JWT, or the answer not into its limit.
+    Claims,
+}
+
+impl Outage {
+    /// For logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StoreThrottled => "store_throttled",
+            Self::Store => "store",
+            Self::SignerThrottled => "signer_throttled",
+            Self::Signer => "signer",
+            Self::Roots => "roots",
+            Self::UnknownSeal => "unknown_seal",
+            Self::Entropy => "entropy",
+            Self::Claims => "claims",
+        }
+    }
+}
+
+impl From<&StoreError> for Outage {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Throttled(_) => Self::StoreThrottled,
+            StoreError::Unavailable(_) | StoreError::Malformed(_) => Self::Store,
+        }
+    }
+}
+
+impl From<&SignError> for Outage {
+    fn from(error: &SignError) -> Self {
+        match error {
+            SignError::Throttled(_) => Self::SignerThrottled,
+            SignError::Unavailable(_) | SignError::Unacceptable(_) => Self::Signer,
+        }
+    }
+}
+
+/// Where something came from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Origin {
+    /// The function's memory.
+    Memory,
+    /// The family item.
+    Item,
+    /// Made now.
+    Made,
+}
+
+/// A family as one of its tokens opened it, and the JWTs made for that token.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) family: FamilyId,
+    pub(crate) opened: Opened,
+    /// Whether its first use has still to be noted.
+    pub(crate) awaits_first_use: bool,
+    claims_version: u64,
+    sealed_jwts: BTreeMap<String, Sealed>,
+    jwts: Mutex<HashMap<String, Minted>>,
+}
+
+impl Identity {
+    /// Opens `record` with `token`: everything that can be wrong with a token.
+    pub(crate) fn open(
+        config: &Config,
+        record: &FamilyRecord,
+        token: &OpaqueToken,
+        roots: &RootKeys,
+        epoch: UnixTime,
+        now: UnixTime,
+    ) -> Result<Self, TokenFault> {
+        let opened = grant::open(record, token, roots, epoch, now)?;
+        let client_is_known = opened
+            .meta
+            .client
+            .as_ref()
+            .is_none_or(|id| config.client(id).is_some());
+        if !client_is_known {
+            return Err(TokenFault::ClientGone);
+        }
+        let entry = grant::find_entry(record, opened.digest).ok_or(TokenFault::Unknown)?;
+        Ok(Self {
+            family: record.id,
+            claims_version: record.claims_version,
+            awaits_first_use: opened.meta.notes_first_use && entry.used_at.is_none(),
+            sealed_jwts: entry.jwts.clone(),
+            jwts: Mutex::default(),
+            opened,
+        })
+    }
+
+    /// The write that has to succeed before the token counts as accepted: notes the
+    /// first use, if this is it, and shares a new JWT. A family that was revoked
+    /// since it was read refuses it.
+    pub(crate) fn acceptance(
+        &self,
+        first_use: bool,
+        jwt: Option<NewSlot>,
+        now: UnixTime,
+    ) -> Option<Transition> {
+        let token = self.opened.digest;
+        let mut changes = Vec::new();
+        if first_use {
+            changes.push(Change::FirstUse(token, now));
+        }
+        if let Some(NewSlot { audience, jwt }) = jwt {
+            changes.push(Change::Jwt {
+                token,
+                audience,
+                jwt,
+            });
+        }
+        (!changes.is_empty()).then(|| Transition {
+            family: self.family,
+            conditions: vec![
+                Condition::State(FamilyState::Active),
+                Condition::TokenExists(token),
+            ],
+            changes,
+        })
+    }
+
+    pub(crate) fn remember(&self, audience: &str, minted: &Minted) {
+        let mut jwts = self.jwts.lock().unwrap_or_else(PoisonError::into_inner);
+        jwts.insert(audience.to_owned(), minted.clone());
+    }
+
+    fn remembered(&self, audience: &str) -> Option<Minted> {
+        let jwts = self.jwts.lock().unwrap_or_else(PoisonError::into_inner);
+        jwts.get(audience).cloned()
+    }
+
+    /// A slot that does not open was made for other claims, by another key, or
+    /// planted; it is overwritten (D75).
+    fn stored(&self, place: Purpose<'_>) -> Option<Minted> {
+        let Purpose::Jwt { audience, .. } = place else {
+            return None;
+        };
+        let sealed = self.sealed_jwts.get(audience)?;
+        let Opened {
+            data_key, digest, ..
+        } = &self.opened;
+        let plain = data_key
+            .open(sealed, self.family, Some(*digest), place)
+            .ok()?;
+        let slot: Slot = serde_json::from_slice(&plain).ok()?;
+        Some(Minted {
+            jwt: Jwt::from_sealed(slot.jwt),
+            expires_at: slot.exp,
+        })
+    }
+}
+
+/// A JWT and the moment of its death.
+#[derive(Clone, Debug)]
+pub(crate) struct Minted {
+    pub(crate) jwt: Jwt,
+    expires_at: UnixTime,
+}
+
+/// A JWT as it is sealed into the item.
+#[derive(Deserialize, Serialize)]
+struct Slot {
+    exp: UnixTime,
+    jwt: String,
+}
+
+impl Minted {
+    fn seal(
+        &self,
+        identity: &Identity,
+        place: Purpose<'_>,
+        entropy: &impl Entropy,
+    ) -> Result<Sealed, EntropyError> {
+        let mut slot = Slot {
+            exp: self.expires_at,
+            jwt: self.jwt.expose().to_owned(),
+        };
+        let plain = Zeroizing::new(serde_json::to_vec(&slot).map_err(|_| EntropyError)?);
+        slot.jwt.zeroize();
+        let Opened {
+            data_key, digest, ..
+        } = &identity.opened;
+        data_key.seal(&plain, identity.family, Some(*digest), place, entropy)
+    }
+}
+
+/// A new JWT, sealed for its place in the item.
+#[derive(Debug)]
+pub(crate) struct NewSlot {
+    audience: String,
+    jwt: Sealed,
+}
+
+/// A JWT, where it came from, and what has to be written before it is handed out.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) minted: Minted,
+    pub(crate) origin: Origin,
+    pub(crate) slot: Option<NewSlot>,
+}
+
+/// Finds or signs the JWTs of opened tokens.
+#[derive(Debug)]
+pub(crate) struct Mint<G> {
+    config: Arc<Config>,
+    fingerprints: HashMap<String, String>,
+    signer: G,
+    world: World,
+}
+
+impl<G: Signer> Mint<G> {
+    pub(crate) fn new(config: Arc<Config>, signer: G, world: World) -> Self {
+        let fingerprints = config
+            .audiences
+            .iter()
+            .map(|audience| (audience.id.clone(), jwt::fingerprint(&config, audience)))
+            .collect();
+        Self {
+            config,
+            fingerprints,
+            signer,
+            world,
+        }
+    }
+
+    /// A JWT with enough life left, from memory or item, else a new one.
+    pub(crate) async fn find_or_sign(
+        &self,
+        identity: &Identity,
+        audience: &str,
+        now: UnixTime,
+    ) -> Result<Found, Outage> {
+        let (audience, fingerprint) = self
+            .config
+            .audiences
+            .iter()
+            .find(|each| each.id == audience)
+            .zip(self.fingerprints.get(audience))
+            .ok_or(Outage::Claims)?;
+        let place = Purpose::Jwt {
+            audience: &audience.id,
+            kid: self.signer.key_id(),
+            fingerprint,
+            claims_version: identity.claims_version,
+        };
+        let found = identity
+            .remembered(&audience.id)
+            .map(|jwt| (jwt, Origin::Memory));
+        let found = found.or_else(|| identity.stored(place).map(|jwt| (jwt, Origin::Item)));
+        if let Some((minted, origin)) = found.filter(|(jwt, _)| self.has_life(identity, jwt, now)) {
+            return Ok(Found {
+                minted,
+                origin,
+                slot: None,
+            });
+        }
+        let minted = self.make(identity, audience, now).await?;
+        let jwt = minted
+            .seal(identity, place, &self.world)
+            .map_err(|_| Outage::Entropy)?;
+        Ok(Found {
+            minted,
+            origin: Origin::Made,
+            slot: Some(NewSlot {
+                audience: audience.id.clone(),
+                jwt,
+            }),
+        })
+    }
+
+    /// Signs `claims` as a JWT of kind `typ`.
+    pub(crate) async fn sign(&self, typ: &str, claims: &impl Serialize) -> Result<Jwt, Outage> {
+        let (kid, algorithm) = (self.signer.key_id(), self.signer.algorithm());
+        let input = SigningInput::new(typ, kid, algorithm, claims).ok_or(Outage::Claims)?;
+        let signature = self.signer.sign(input.as_bytes()).await;
+        Ok(input.into_jwt(&signature.map_err(|error| Outage::from(&error))?))
+    }
+
+    /// Whether it will live until the service has seen it; one that dies with its
+    /// token cannot be bettered.
+    fn has_life(&self, identity: &Identity, minted: &Minted, now: UnixTime) -> bool {
+        let Opened { grant, meta, .. } = &identity.opened;
+        let cap = meta.expires_at.min(grant.absolute_expires_at);
+        !minted.expires_at.has_passed(now)
+            && (minted.expires_at == cap
+                || minted.expires_at.since(now) >= self.config.min_jwt_life())
+    }
+
+    async fn make(
+        &self,
+        identity: &Identity,
+        audience: &AudienceConfig,
+        now: UnixTime,
+    ) -> Result<Minted, Outage> {
+        let Opened { grant, meta, .. } = &identity.opened;
+        let mut jti = [0; 16];
+        self.world.fill(&mut jti).map_err(|_| Outage::Entropy)?;
+        let jti = BASE64URL.encode(jti);
+        let claims = AccessClaims::new(&self.config, audience, grant, meta, &jti, now);
+        Ok(Minted {
+            jwt: self.sign("at+jwt", &claims).await?,
+            expires_at: jwt::expiry(&self.config, grant, meta, now),
+        })
+    }
+}

@@ -1,0 +1,3 @@
+//! The OAuth endpoints over HTTP.
+
+mod authorize;
