@@ -14,6 +14,7 @@ pub(crate) struct Metadata<'a> {
     require_pushed_authorization_requests: bool,
     token_endpoint: String,
     revocation_endpoint: String,
+    introspection_endpoint: String,
     jwks_uri: String,
     scopes_supported: BTreeSet<&'a str>,
     response_types_supported: [&'static str; 1],
@@ -23,6 +24,10 @@ pub(crate) struct Metadata<'a> {
     token_endpoint_auth_signing_alg_values_supported: [&'static str; 10],
     revocation_endpoint_auth_methods_supported: [&'static str; 4],
     revocation_endpoint_auth_signing_alg_values_supported: [&'static str; 10],
+    introspection_endpoint_auth_methods_supported: [&'static str; 3],
+    introspection_endpoint_auth_signing_alg_values_supported: [&'static str; 10],
+    /// RFC 9701 §7.
+    introspection_signing_alg_values_supported: [&'static str; 1],
     code_challenge_methods_supported: [&'static str; 1],
     authorization_response_iss_parameter_supported: bool,
 }
@@ -32,6 +37,13 @@ const AUTHENTICATION: [&str; 4] = [
     "client_secret_post",
     "private_key_jwt",
     "none",
+];
+
+/// Not everybody may introspect (RFC 7662 §2.1).
+const PROVEN: [&str; 3] = [
+    "client_secret_basic",
+    "client_secret_post",
+    "private_key_jwt",
 ];
 
 /// What a client may sign an assertion with.
@@ -61,6 +73,7 @@ impl<'a> Metadata<'a> {
             require_pushed_authorization_requests: all_push(config),
             token_endpoint: at("/oauth/token"),
             revocation_endpoint: at("/oauth/revoke"),
+            introspection_endpoint: at("/oauth/introspect"),
             jwks_uri: at("/.well-known/jwks.json"),
             scopes_supported: config
                 .clients
@@ -79,6 +92,9 @@ impl<'a> Metadata<'a> {
             token_endpoint_auth_signing_alg_values_supported: ASSERTIONS,
             revocation_endpoint_auth_methods_supported: AUTHENTICATION,
             revocation_endpoint_auth_signing_alg_values_supported: ASSERTIONS,
+            introspection_endpoint_auth_methods_supported: PROVEN,
+            introspection_endpoint_auth_signing_alg_values_supported: ASSERTIONS,
+            introspection_signing_alg_values_supported: [config.jwt.algorithm.name()],
             code_challenge_methods_supported: ["S256"],
             authorization_response_iss_parameter_supported: true,
         }

@@ -616,8 +616,7 @@ async fn an_audience_of_its_own_needs_no_naming_whatever_else_it_may_introspect(
     let desk = Desk::with(|config| {
         for client in &mut config.clients {
             match client.id.as_str() {
-                "server" => client.introspects = vec!["profile".into()],
-                "machine" => client.introspects = vec!["profile".into()],
+                "server" | "machine" => client.introspects = vec!["profile".into()],
                 _ => {}
             }
         }
