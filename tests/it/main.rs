@@ -9,6 +9,7 @@
 )]
 
 mod architecture;
+mod attacks;
 mod contract;
 mod events;
 mod lambda;

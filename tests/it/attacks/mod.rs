@@ -1,0 +1,9 @@
+//! Attacks on the whole system, each named as in the list of attacks.
+//!
+//! Those that are decided by one event are in the gateway's tests of the
+//! authorizer's events, and in `events.rs`; those decided by the rules alone in
+//! `crates/domain`.
+
+mod faults;
+mod secrecy;
+mod table_writer;
