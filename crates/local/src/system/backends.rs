@@ -149,12 +149,12 @@ impl Backends {
 /// good.
 async fn sdk_config() -> SdkConfig {
     let credentials = Credentials::new(ACCESS_KEY, ACCESS_KEY, None, None, "embedded");
-    cloakroom_aws::sdk_config()
-        .await
-        .into_builder()
+    // Said before it is loaded: the SDK would ask the network for what is missing.
+    cloakroom_aws::sdk_loader()
         .region(Region::new(REGION))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .build()
+        .load()
+        .await
 }
 
 /// Not a credential of anybody's.
