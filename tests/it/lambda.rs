@@ -1,6 +1,7 @@
 //! The same walks through the real bootstraps: four processes under
 //! `cargo lambda watch`, called through the Lambda Invoke API.
 
+use crate::oauth::introspection;
 use crate::walk;
 use cloakroom_local::system::{Options, System};
 use cloakroom_tests::browser::client;
@@ -113,6 +114,7 @@ async fn wait_for(port: u16) {
 async fn the_bootstraps_do_what_the_handlers_do() {
     let deployed = Deployed::start(Options::default()).await;
     walk::machine(&deployed.system).await;
+    introspection::walk(&deployed.system).await;
     walk::browser(&deployed.system).await;
     walk::native(&deployed.system).await;
     walk::refreshes(&deployed.system).await;

@@ -1,3 +1,4 @@
 //! The OAuth endpoints over HTTP.
 
 mod authorize;
+pub(crate) mod introspection;
