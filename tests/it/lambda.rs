@@ -1,6 +1,8 @@
 //! The same walks through the real bootstraps: four processes under
 //! `cargo lambda watch`, called through the Lambda Invoke API.
 
+use crate::attacks::secrecy::Held;
+use crate::attacks::table_writer;
 use crate::oauth::introspection;
 use crate::walk;
 use cloakroom_local::system::{Options, System};
@@ -118,4 +120,19 @@ async fn the_bootstraps_do_what_the_handlers_do() {
     walk::browser(&deployed.system).await;
     walk::native(&deployed.system).await;
     walk::refreshes(&deployed.system).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bootstraps_withstand_a_writer_of_the_table_and_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = || Options {
+        data_dir: Some(dir.path().to_owned()),
+        ..table_writer::options()
+    };
+    let first = Deployed::start(options()).await;
+    table_writer::all(&first.system).await;
+    let held = Held::before(&first.system).await;
+    drop(first);
+    let second = Deployed::start(options()).await;
+    held.after(&second.system, dir.path()).await;
 }

@@ -5,5 +5,5 @@
 //! `crates/domain`.
 
 mod faults;
-mod secrecy;
-mod table_writer;
+pub(crate) mod secrecy;
+pub(crate) mod table_writer;

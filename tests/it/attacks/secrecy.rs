@@ -115,54 +115,78 @@ async fn a_restart_keeps_sessions_and_the_files_tell_nothing() {
         ..Options::default()
     };
     let first = System::start(options()).await.unwrap();
-    let mut alice = Browser::default();
-    alice.sign_in(first.url(), "alice").await;
-    let (status, _, _) = alice.fetch(Method::GET, &first.at("/api/reports")).await;
-    assert_eq!(status, 200);
-    let (access, refresh) = oauth::native_tokens(&first, "alice").await;
-    let machine = oauth::machine_token(&first).await;
-    oauth::call(&first, "/api/profile", &access).await;
+    let held = Held::before(&first).await;
     drop(first);
     // The listeners of the first go with their tasks.
     tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    held.after(&System::start(options()).await.unwrap(), dir.path())
+        .await;
+}
 
-    let second = System::start(options()).await.unwrap();
-    let (status, _, body) = alice.fetch(Method::GET, &second.at("/auth/session")).await;
-    assert_eq!(
-        (status.as_u16(), &body["subject"]),
-        (200, &"demo|alice".into())
-    );
-    let (status, _) = oauth::call(&second, "/api/orders", &machine).await;
-    assert_eq!(status, 200);
-    let (status, _) = oauth::refresh(&second, &refresh).await;
-    assert_eq!(status, 200);
+/// What clients hold over a restart.
+pub(crate) struct Held {
+    alice: Browser,
+    access: String,
+    refresh: String,
+    machine: String,
+}
 
-    let ticket = alice.cookie(SESSION).unwrap();
-    let secrets = [
-        &*ticket,
-        &*access,
-        &*refresh,
-        &*machine,
-        "alice",
-        "alice@example.com",
-        "admin",
-    ];
-    let mut seen = 0;
-    for file in std::fs::read_dir(dir.path()).unwrap() {
-        let path = file.unwrap().path();
-        if !is_database(&path) {
-            continue;
-        }
-        let bytes = std::fs::read(&path).unwrap();
-        seen += bytes.len();
-        for secret in secrets {
-            let found = bytes
-                .windows(secret.len())
-                .any(|window| window == secret.as_bytes());
-            assert!(!found, "{} in {}", secret.len(), path.display());
+impl Held {
+    pub(crate) async fn before(system: &System) -> Self {
+        let mut alice = Browser::default();
+        alice.sign_in(system.url(), "alice").await;
+        let (status, _, _) = alice.fetch(Method::GET, &system.at("/api/reports")).await;
+        assert_eq!(status, 200);
+        let (access, refresh) = oauth::native_tokens(system, "alice").await;
+        let machine = oauth::machine_token(system).await;
+        oauth::call(system, "/api/profile", &access).await;
+        Self {
+            alice,
+            access,
+            refresh,
+            machine,
         }
     }
-    assert!(seen > 4096, "the database was looked at");
+
+    pub(crate) async fn after(mut self, system: &System, dir: &Path) {
+        let session = system.at("/auth/session");
+        let (status, _, body) = self.alice.fetch(Method::GET, &session).await;
+        assert_eq!(
+            (status.as_u16(), &body["subject"]),
+            (200, &"demo|alice".into())
+        );
+        let (status, _) = oauth::call(system, "/api/orders", &self.machine).await;
+        assert_eq!(status, 200);
+        let (status, _) = oauth::refresh(system, &self.refresh).await;
+        assert_eq!(status, 200);
+
+        let ticket = self.alice.cookie(SESSION).unwrap();
+        let secrets = [
+            &*ticket,
+            &*self.access,
+            &*self.refresh,
+            &*self.machine,
+            "alice",
+            "alice@example.com",
+            "admin",
+        ];
+        let mut seen = 0;
+        for file in std::fs::read_dir(dir).unwrap() {
+            let path = file.unwrap().path();
+            if !is_database(&path) {
+                continue;
+            }
+            let bytes = std::fs::read(&path).unwrap();
+            seen += bytes.len();
+            for secret in secrets {
+                let found = bytes
+                    .windows(secret.len())
+                    .any(|window| window == secret.as_bytes());
+                assert!(!found, "{} in {}", secret.len(), path.display());
+            }
+        }
+        assert!(seen > 4096, "the database was looked at");
+    }
 }
 
 fn is_database(path: &Path) -> bool {

@@ -7,13 +7,16 @@ use cloakroom_tests::oauth;
 use cloakroom_tests::swap::{Swap, swap};
 use cloakroom_tests::table::{self, Item, Table};
 
-async fn system() -> System {
-    System::start(Options {
+/// Nothing is remembered, so that every request reads the table.
+pub(crate) fn options() -> Options {
+    Options {
         config: DEMO_CONFIG.replace("max_latency = 5", "max_latency = 0"),
         ..Options::default()
-    })
-    .await
-    .unwrap()
+    }
+}
+
+async fn system() -> System {
+    System::start(options()).await.unwrap()
 }
 
 /// Writes `item` and asks with `token`; puts things right again.
@@ -25,12 +28,38 @@ async fn with(system: &System, item: &Item, token: &str) -> Swap {
     answer
 }
 
+/// All of it, through whatever runs the functions.
+pub(crate) async fn all(system: &System) {
+    plant_a_token(system).await;
+    change_what_decides(system).await;
+    plant_a_jwt(system).await;
+    damage_items(system).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn d75_a_token_of_the_writers_own_is_not_accepted() {
-    let system = system().await;
-    let mine = oauth::machine_token(&system).await;
-    let (alices, _) = oauth::native_tokens(&system, "alice").await;
-    let table = Table::of(&system);
+    plant_a_token(&system().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d75_nothing_that_decides_can_be_changed() {
+    change_what_decides(&system().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d75_a_planted_jwt_slot_is_signed_anew() {
+    plant_a_jwt(&system().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d32_an_item_of_another_shape_admits_nobody() {
+    damage_items(&system().await).await;
+}
+
+async fn plant_a_token(system: &System) {
+    let mine = oauth::machine_token(system).await;
+    let (alices, _) = oauth::native_tokens(system, "alice").await;
+    let table = Table::of(system);
     let (own, mut family) = (table.family(&mine).await, table.family(&alices).await);
 
     // Its own entry in alice's family.
@@ -41,7 +70,7 @@ async fn d75_a_token_of_the_writers_own_is_not_accepted() {
     let planted = family.clone();
     let mut under_own_key = planted.clone();
     under_own_key.extend(table::family_key(&mine));
-    let answer = with(&system, &under_own_key, &mine).await;
+    let answer = with(system, &under_own_key, &mine).await;
     assert_eq!(
         answer,
         Swap::Unauthorized,
@@ -51,7 +80,7 @@ async fn d75_a_token_of_the_writers_own_is_not_accepted() {
     // Alice's grant in its own family.
     let mut stolen = own.clone();
     stolen.insert("claims".to_owned(), planted["claims"].clone());
-    let answer = with(&system, &stolen, &mine).await;
+    let answer = with(system, &stolen, &mine).await;
     assert_eq!(
         answer,
         Swap::Unauthorized,
@@ -64,24 +93,22 @@ async fn d75_a_token_of_the_writers_own_is_not_accepted() {
         .unwrap();
     let mut swapped = own.clone();
     table::tokens(&mut swapped).insert(table::digest(&mine), hers);
-    let answer = with(&system, &swapped, &mine).await;
+    let answer = with(system, &swapped, &mine).await;
     assert_eq!(
         answer,
         Swap::Unauthorized,
         "alice's entry for its own token"
     );
     assert!(matches!(
-        swap(&system, "/api/profile", &mine).await,
+        swap(system, "/api/profile", &mine).await,
         Swap::Allowed(_)
     ));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn d75_nothing_that_decides_can_be_changed() {
-    let system = system().await;
-    let token = oauth::machine_token(&system).await;
-    let original = Table::of(&system).family(&token).await;
-    let good = swap(&system, "/api/profile", &token).await;
+async fn change_what_decides(system: &System) {
+    let token = oauth::machine_token(system).await;
+    let original = Table::of(system).family(&token).await;
+    let good = swap(system, "/api/profile", &token).await;
     assert!(matches!(good, Swap::Allowed(_)));
 
     // Clear copies, one by one: what they say is compared with what is sealed.
@@ -89,13 +116,13 @@ async fn d75_nothing_that_decides_can_be_changed() {
         let mut item = original.clone();
         let later = table::number(&item, name) + 1_000_000;
         item.insert(name.to_owned(), table::n(later));
-        let answer = with(&system, &item, &token).await;
+        let answer = with(system, &item, &token).await;
         assert_eq!(answer, Swap::Unauthorized, "{name}");
     }
     for (name, value) in [("client", "demo-native"), ("kind", "session")] {
         let mut item = original.clone();
         item.insert(name.to_owned(), table::s(value));
-        let answer = with(&system, &item, &token).await;
+        let answer = with(system, &item, &token).await;
         assert_eq!(answer, Swap::Unauthorized, "{name}");
     }
     // Every sealed value, one bit at a time in a few places.
@@ -103,7 +130,7 @@ async fn d75_nothing_that_decides_can_be_changed() {
         let mut item = original.clone();
         let claims = item["claims"].as_b().unwrap().as_ref().to_vec();
         item.insert("claims".to_owned(), flipped(&claims, at));
-        let answer = with(&system, &item, &token).await;
+        let answer = with(system, &item, &token).await;
         assert_eq!(answer, Swap::Unauthorized, "claims, byte {at}");
         let sealed: Vec<_> = table::entry(&mut original.clone(), &token)
             .iter()
@@ -114,36 +141,32 @@ async fn d75_nothing_that_decides_can_be_changed() {
             let mut item = original.clone();
             let bytes = flipped(value.as_ref(), at);
             table::entry(&mut item, &token).insert(name.clone(), bytes);
-            let answer = with(&system, &item, &token).await;
+            let answer = with(system, &item, &token).await;
             assert_eq!(answer, Swap::Unauthorized, "{name}, byte {at}");
         }
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn d75_a_planted_jwt_slot_is_signed_anew() {
-    let system = system().await;
-    let (alices, _) = oauth::native_tokens(&system, "alice").await;
-    let (bobs, _) = oauth::native_tokens(&system, "bob").await;
-    let hers = swap(&system, "/api/profile", &alices).await;
-    let his = swap(&system, "/api/profile", &bobs).await;
+async fn plant_a_jwt(system: &System) {
+    let (alices, _) = oauth::native_tokens(system, "alice").await;
+    let (bobs, _) = oauth::native_tokens(system, "bob").await;
+    let hers = swap(system, "/api/profile", &alices).await;
+    let his = swap(system, "/api/profile", &bobs).await;
     assert_eq!(hers.claims()["sub"], "demo|alice");
-    let table = Table::of(&system);
+    let table = Table::of(system);
     let slots = table::entry(&mut table.family(&alices).await, &alices)["jwts"].clone();
     let mut item = table.family(&bobs).await;
     table::entry(&mut item, &bobs).insert("jwts".to_owned(), slots);
     table.put(&item).await;
-    let after = swap(&system, "/api/profile", &bobs).await;
+    let after = swap(system, "/api/profile", &bobs).await;
     assert_eq!(after.claims()["sub"], "demo|bob");
     assert_ne!(after, his, "signed anew");
     assert_ne!(after, hers);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn d32_an_item_of_another_shape_admits_nobody() {
-    let system = system().await;
-    let token = oauth::machine_token(&system).await;
-    let original = Table::of(&system).family(&token).await;
+async fn damage_items(system: &System) {
+    let token = oauth::machine_token(system).await;
+    let original = Table::of(system).family(&token).await;
     for name in ["absolute_expires_at", "created_at", "idle_expires_at"] {
         for value in [
             table::s("soon"),
@@ -153,12 +176,12 @@ async fn d32_an_item_of_another_shape_admits_nobody() {
         ] {
             let mut item = original.clone();
             item.insert(name.to_owned(), value.clone());
-            let answer = with(&system, &item, &token).await;
+            let answer = with(system, &item, &token).await;
             assert_eq!(answer, Swap::Unauthorized, "{name} = {value:?}");
         }
         let mut item = original.clone();
         item.remove(name);
-        let answer = with(&system, &item, &token).await;
+        let answer = with(system, &item, &token).await;
         assert_eq!(answer, Swap::Unauthorized, "no {name}");
     }
 }
