@@ -12,6 +12,7 @@ mod architecture;
 mod attacks;
 mod contract;
 mod events;
+mod examples;
 mod lambda;
 mod oauth;
 mod readme;
