@@ -27,12 +27,16 @@ function load(api) {
 }
 
 function outcome(handler, path, headers) {
-    const answer = handler({ version: '1.0', request: request(path, headers) });
+    const viewer = { ip: '198.51.100.7' };
+    const answer = handler({ version: '1.0', viewer, request: request(path, headers) });
     if (answer.statusCode) {
         assert.equal('www-authenticate' in answer.headers, answer.statusCode === 401);
         return { refuse: answer.statusCode };
     }
     assert.equal(answer.uri, path);
+    // The emulation has no viewer, and no rate rule that would need one.
+    assert.deepEqual({ ...answer.headers['x-cloakroom-viewer'] }, { value: viewer.ip });
+    delete answer.headers['x-cloakroom-viewer'];
     return sorted({ forward: pairs(answer) });
 }
 

@@ -1,6 +1,7 @@
 // What CloudFront does to a viewer's request before the API sees it: turns the
 // browser session into `Authorization: Session cr_st_…` once the CSRF checks pass,
-// lets nobody else write that scheme, and renames the token for an HTTP API.
+// lets nobody else write that scheme, drops what a viewer says about who it is, and
+// renames the token for an HTTP API.
 //
 // CloudFront Functions, runtime cloudfront-js-2.0: no modules, no newer syntax. The
 // template fills in the two settings (Fn::Sub). `vectors.json` holds this file and
@@ -12,6 +13,11 @@ const API = '${ApiKind}';
 
 const SESSION_COOKIE = '__Host-Http-cloakroom';
 const TOKEN_HEADER = 'x-cloakroom-token';
+// For the rate rule: what X-Forwarded-For begins with, the viewer may have written.
+const VIEWER_HEADER = 'x-cloakroom-viewer';
+// Names under which services take an identity for vouched for (D39). Many servers
+// read `_` and `-` as the same.
+const CLAIMS_IDENTITY = /^x[-_](amzn[-_]oidc|cloakroom|internal|user)[-_]/;
 const SESSION_TOKEN = /^cr_st_[A-Za-z0-9_-]{64}[0-9A-Za-z]{6}$/;
 // A session handle is no bearer token either (D30).
 const IMPERSONATES_THE_EDGE = /^[ \t]*(session([ \t]|$)|bearer[ \t]+cr_st_)/i;
@@ -31,7 +37,12 @@ function handler(event) {
             return refusal(status);
         }
     }
-    delete headers[TOKEN_HEADER];
+    Object.keys(headers).forEach(function (name) {
+        if (CLAIMS_IDENTITY.test(name)) {
+            delete headers[name];
+        }
+    });
+    headers[VIEWER_HEADER] = { value: event.viewer.ip };
     if (isApi && API === 'http' && headers.authorization) {
         headers[TOKEN_HEADER] = headers.authorization;
         delete headers.authorization;

@@ -7,7 +7,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::Flavour;
+use super::{Flavour, mapping::claims_identity};
 
 /// The topology in front of the API.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -85,7 +85,14 @@ pub fn apply(
             }
         }
     }
-    headers.remove(TOKEN_HEADER);
+    let claimed: Vec<_> = headers
+        .keys()
+        .filter(|name| claims_identity(name))
+        .cloned()
+        .collect();
+    for name in claimed {
+        headers.remove(name);
+    }
     if is_api && flavour == Flavour::Http {
         let tokens: Vec<_> = headers
             .get_all(header::AUTHORIZATION)

@@ -65,7 +65,7 @@ pub(super) fn request_headers(
 }
 
 /// Many servers read `_` and `-` in a header's name as the same.
-fn claims_identity(name: &HeaderName) -> bool {
+pub(super) fn claims_identity(name: &HeaderName) -> bool {
     let name = name.as_str().replace('_', "-");
     IDENTITY.iter().any(|prefix| name.starts_with(prefix))
 }
