@@ -29,6 +29,7 @@ run: ## the whole system on http://localhost:3000 (options: cargo dev --help)
 test: $(VENV_READY) $(NODE_READY) ## every test that needs no AWS account
 	cargo test --workspace
 	node infra/edge/run-vectors.mjs
+	cd tests/sam && ../../$(VENV)/bin/python -m unittest
 
 .PHONY: lint
 lint: $(DENY) ## formatting, clippy, dependency direction, licences and bans
