@@ -17,8 +17,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 pub const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// The furthest that an assertion may reach into the future: so long its `jti` is
-/// remembered, and so long a copy of it is worth something.
-const MAX_LIFE: u64 = 300;
+/// remembered. It is used up by its first use, and an hour is what client libraries
+/// give it that were not told otherwise (Authlib).
+const MAX_LIFE: u64 = 3600;
 
 /// How far the client's clock and ours may be apart.
 const SKEW: u64 = 60;

@@ -30,7 +30,7 @@ fn claims() -> AssertionClaims {
         sub: "machine".into(),
         aud: "https://app.example.com".into(),
         jti: "one".into(),
-        exp: UnixTime(NOW + 300),
+        exp: UnixTime(NOW + 3600),
         iat: Some(UnixTime(NOW)),
         nbf: None,
     }
@@ -87,7 +87,7 @@ async fn an_assertion_that_differs_in_one_point_is_refused_and_not_remembered_d5
         }),
         ("a year", |c| c.exp = UnixTime(NOW + 31_536_000)),
         ("a second too long", |c| {
-            (c.exp, c.iat) = (UnixTime(NOW + 361), None);
+            (c.exp, c.iat) = (UnixTime(NOW + 3661), None);
         }),
         ("long, though old", |c| c.iat = Some(UnixTime(NOW - 61))),
         ("made later", |c| {
@@ -108,8 +108,8 @@ async fn an_assertion_that_differs_in_one_point_is_refused_and_not_remembered_d5
 async fn clocks_may_differ_by_a_minute() {
     type Edit = fn(&mut AssertionClaims);
     let edits: [Edit; 4] = [
-        |c| (c.exp, c.iat) = (UnixTime(NOW + 360), Some(UnixTime(NOW + 60))),
-        |c| (c.exp, c.iat) = (UnixTime(NOW - 59), Some(UnixTime(NOW - 300))),
+        |c| (c.exp, c.iat) = (UnixTime(NOW + 3660), Some(UnixTime(NOW + 60))),
+        |c| (c.exp, c.iat) = (UnixTime(NOW - 59), Some(UnixTime(NOW - 3600))),
         |c| (c.iat, c.nbf) = (None, Some(UnixTime(NOW + 60))),
         |c| c.jti = "j".repeat(256),
     ];
