@@ -131,17 +131,27 @@ pub fn authenticate<'a>(
                 .filter(|client| client.proof() == ClientProof::Secret);
             let hashes = client.map_or(&[][..], |client| &client.secrets);
             let known = hashes.iter().filter(|hash| hash.matches(secret)).count() > 0;
-            if hashes.is_empty() {
-                // The costliest kind that any client here has.
-                let costly = config.clients.iter().flat_map(|client| &client.secrets);
-                let costly = costly
-                    .clone()
-                    .find(|hash| matches!(hash, SecretHash::Argon2id(_)))
-                    .or_else(|| costly.clone().next());
-                costly.map(|hash| std::hint::black_box(hash.matches(secret)));
+            if !known {
+                waste_what_it_would_have_cost(config, hashes, secret);
             }
             client.filter(|_| known)
         }
+    }
+}
+
+/// Makes every refusal as costly as the costliest: a client that has no Argon2id hash,
+/// or fewer than another, or that does not exist, is no faster to refuse (D46).
+fn waste_what_it_would_have_cost(config: &Config, spent: &[SecretHash], secret: &str) {
+    let is_slow = |hash: &&SecretHash| matches!(hash, SecretHash::Argon2id(_));
+    let slow = |hashes: &[SecretHash]| hashes.iter().filter(is_slow).count();
+    let costliest = config
+        .clients
+        .iter()
+        .max_by_key(|client| slow(&client.secrets));
+    let hashes = costliest.map_or(&[][..], |client| &client.secrets);
+    let missing = slow(hashes).saturating_sub(slow(spent));
+    for hash in hashes.iter().filter(is_slow).take(missing) {
+        std::hint::black_box(hash.matches(secret));
     }
 }
 
