@@ -11,6 +11,7 @@
 
 pub mod bench;
 pub mod browser;
+pub mod client_key;
 pub mod clock;
 pub mod logs;
 pub mod oauth;

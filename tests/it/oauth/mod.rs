@@ -2,3 +2,4 @@
 
 mod authorize;
 pub(crate) mod introspection;
+pub(crate) mod libraries;
