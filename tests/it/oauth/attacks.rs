@@ -1,0 +1,486 @@
+//! D46 to D60: attacks on the token service, each named as in the list of attacks and
+//! made from outside, over HTTP. For what is refused there is always a neighbour that
+//! is let in, so that no test passes because nothing works.
+
+mod assertions;
+mod exchange;
+mod forms;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD as BASE64URL};
+use cloakroom_domain::client;
+use cloakroom_domain::ports::Clock;
+use cloakroom_domain::token::OpaqueToken;
+use cloakroom_local::faults::{Backend, Fault, Faults};
+use cloakroom_local::system::{DEMO_CONFIG, Options, System};
+use cloakroom_tests::browser::client as http;
+use cloakroom_tests::client_key::{self, ClientKey};
+use cloakroom_tests::clock::TestClock;
+use cloakroom_tests::swap::{Swap, swap};
+use cloakroom_tests::{logs, oauth};
+use reqwest::header::HeaderMap;
+use reqwest::{RequestBuilder, StatusCode};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const SECRET: &str = "demo-machine-secret";
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
+const ID_TOKEN: &str = "urn:ietf:params:oauth:token-type:id_token";
+const ASSERTION: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// The demo without a memory, and further clients.
+fn options(clients: &str) -> Options {
+    let config = DEMO_CONFIG.replace("max_latency = 5", "max_latency = 0");
+    Options {
+        config: format!("{config}\n{clients}"),
+        ..Options::default()
+    }
+}
+
+async fn system(clients: &str) -> System {
+    System::start(options(clients)).await.unwrap()
+}
+
+/// The same, in a time of its own.
+async fn system_at(clock: &TestClock, clients: &str) -> System {
+    let clock = Arc::new(clock.clone());
+    let options = Options {
+        clock: Some(clock),
+        ..options(clients)
+    };
+    System::start(options).await.unwrap()
+}
+
+/// Status, headers that are not of the transport, and body.
+#[derive(Debug, PartialEq)]
+struct Answer {
+    status: StatusCode,
+    headers: Vec<String>,
+    text: String,
+}
+
+impl Answer {
+    async fn to(request: RequestBuilder) -> Self {
+        let answer = request.send().await.unwrap();
+        Self {
+            status: answer.status(),
+            headers: without_transport(answer.headers()),
+            text: answer.text().await.unwrap(),
+        }
+    }
+
+    fn error(&self) -> String {
+        let body: Value = serde_json::from_str(&self.text).unwrap_or_default();
+        body["error"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+fn without_transport(headers: &HeaderMap) -> Vec<String> {
+    let mut lines: Vec<_> = headers
+        .iter()
+        .filter(|(name, _)| {
+            let name = name.as_str();
+            name != "date" && !name.starts_with("x-amz") && !name.starts_with("apigw")
+        })
+        .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+        .collect();
+    lines.sort();
+    lines
+}
+
+fn post(system: &System, path: &str, form: &[(&str, &str)]) -> RequestBuilder {
+    http().post(system.at(path)).form(form)
+}
+
+async fn token(system: &System, form: &[(&str, &str)]) -> Answer {
+    Answer::to(post(system, "/oauth/token", form)).await
+}
+
+/// Of the right shape and with the right checksum, in the family of `token`.
+fn forged(token: &str) -> String {
+    let parsed = OpaqueToken::parse(token).unwrap();
+    let world = cloakroom_aws::world();
+    let forged = OpaqueToken::generate(parsed.kind(), parsed.family(), &world).unwrap();
+    forged.expose().to_owned()
+}
+
+fn family_tag(token: &str) -> String {
+    OpaqueToken::parse(token).unwrap().family().tag()
+}
+
+async fn introspected(system: &System, token: &str) -> Answer {
+    let request = post(system, "/oauth/introspect", &[("token", token)]);
+    Answer::to(request.basic_auth("demo-machine", Some(SECRET))).await
+}
+
+async fn called(system: &System, token: &str) -> Answer {
+    Answer::to(http().get(system.at("/api/orders")).bearer_auth(token)).await
+}
+
+async fn refreshed(system: &System, token: &str) -> Answer {
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("client_id", "demo-native"),
+        ("refresh_token", token),
+    ];
+    self::token(system, &form).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d46_unknown_forged_expired_and_revoked_tokens_get_one_answer() {
+    let clock = TestClock::default();
+    let system = system_at(
+        &clock,
+        "[lifetimes]\naccess_token = 100\nrefresh_token_idle = 100",
+    )
+    .await;
+    let stranger = {
+        let elsewhere = self::system("").await;
+        oauth::native_tokens(&elsewhere, "alice").await
+    };
+    let expired = oauth::native_tokens(&system, "alice").await;
+    clock.advance(100);
+    let revoked = oauth::native_tokens(&system, "alice").await;
+    assert_eq!(oauth::revoke(&system, &revoked.1).await, 200);
+    let live = oauth::native_tokens(&system, "alice").await;
+    let dead = [
+        stranger,
+        (forged(&live.0), forged(&live.1)),
+        expired,
+        revoked,
+    ];
+    let mut answers = Vec::new();
+    for (access, refresh) in &dead {
+        answers.push((
+            introspected(&system, access).await,
+            called(&system, access).await,
+            refreshed(&system, refresh).await,
+        ));
+    }
+    for answer in &answers {
+        assert_eq!(answer, &answers[0]);
+    }
+    assert_eq!(answers[0].0.text, r#"{"active":false}"#);
+    assert_eq!(answers[0].1.status, 401);
+    assert_eq!(answers[0].2.error(), "invalid_grant");
+    assert!(matches!(
+        swap(&system, "/api/orders", &live.0).await,
+        Swap::Allowed(_)
+    ));
+    assert_eq!(refreshed(&system, &live.1).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d46_a_client_that_does_not_exist_is_refused_as_slowly_as_one_that_does() {
+    let hash = |secret| String::from(client::hash_chosen(secret, &cloakroom_aws::world()).unwrap());
+    let system = system(&format!(
+        r#"
+        [[clients]]
+        id = "chosen"
+        kind = "confidential"
+        secrets = ["{}", "{}"]
+        grants = ["client_credentials"]
+        scopes = ["orders:read"]
+        "#,
+        hash("one"),
+        hash("another")
+    ))
+    .await;
+    let ask = async |id: &str, secret: &str| {
+        let form = [("grant_type", "client_credentials")];
+        let request = post(&system, "/oauth/token", &form).basic_auth(id, Some(secret));
+        let start = Instant::now();
+        let answer = Answer::to(request).await;
+        (answer, start.elapsed())
+    };
+    let mut fastest: Vec<(&str, Duration)> = Vec::new();
+    let mut answers = Vec::new();
+    // A stranger, one with a generated secret, one with two chosen ones, a public one.
+    for id in ["stranger", "demo-machine", "chosen", "demo-native"] {
+        let mut times = Vec::new();
+        for _ in 0..3 {
+            let (answer, time) = ask(id, "wrong").await;
+            answers.push(answer);
+            times.push(time);
+        }
+        fastest.push((id, times.into_iter().min().unwrap()));
+    }
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+    assert_eq!(answers[0].status, 401);
+    let slowest = fastest.iter().map(|(_, time)| *time).max().unwrap();
+    for (id, time) in &fastest {
+        assert!(*time > slowest / 3, "{id} is told by its time: {fastest:?}");
+    }
+    // Who proves who it is need not wait for others' secrets.
+    let (answer, time) = ask("demo-machine", SECRET).await;
+    assert_eq!(answer.status, 200);
+    assert!(time < slowest, "{time:?}, {slowest:?}");
+    assert_eq!(ask("chosen", "another").await.0.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d47_a_refresh_token_used_again_after_its_successor_ends_the_family_and_alarms() {
+    logs::listen();
+    let clock = TestClock::default();
+    let system = system_at(&clock, "").await;
+    // After the window, with the successor in use; and of an older generation.
+    for older in [false, true] {
+        let (_, first) = oauth::native_tokens(&system, "alice").await;
+        let (_, second) = oauth::refresh(&system, &first).await;
+        let second_access = oauth::text(&second, "access_token");
+        let mut newest = oauth::text(&second, "refresh_token");
+        if older {
+            let (_, third) = oauth::refresh(&system, &newest).await;
+            newest = oauth::text(&third, "refresh_token");
+        } else {
+            assert_eq!(called(&system, &second_access).await.status, 200);
+            clock.advance(9);
+            let healed = refreshed(&system, &first).await;
+            assert_eq!(healed.status, 200, "within the window");
+            clock.advance(1);
+        }
+        let replayed = refreshed(&system, &first).await;
+        assert_eq!(replayed.status, 400);
+        assert_eq!(replayed.text, r#"{"error":"invalid_grant"}"#);
+        assert_eq!(refreshed(&system, &newest).await.error(), "invalid_grant");
+        assert_eq!(called(&system, &second_access).await.status, 401);
+        let lines = logs::with(&family_tag(&first));
+        let alarm = lines
+            .iter()
+            .any(|line| line.contains("\"reused\"") && line.contains("RefreshReuse"));
+        assert!(alarm, "{lines:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d48_parallel_refreshes_of_one_token_are_one_rotation() {
+    let system = Arc::new(system("").await);
+    let (_, refresh) = oauth::native_tokens(&system, "alice").await;
+    let tasks: Vec<_> = (0..24)
+        .map(|_| {
+            let (system, refresh) = (Arc::clone(&system), refresh.clone());
+            tokio::spawn(async move { oauth::refresh(&system, &refresh).await })
+        })
+        .collect();
+    let mut pairs = Vec::new();
+    for task in tasks {
+        let (status, body) = task.await.unwrap();
+        match status.as_u16() {
+            200 => pairs.push((
+                oauth::text(&body, "access_token"),
+                oauth::text(&body, "refresh_token"),
+            )),
+            // May be tried again; nobody is logged out.
+            503 => assert_eq!(body["error"], "temporarily_unavailable"),
+            other => panic!("{other}: {body}"),
+        }
+    }
+    assert!(!pairs.is_empty());
+    assert!(pairs.iter().all(|pair| *pair == pairs[0]), "one branch");
+    assert_eq!(called(&system, &pairs[0].0).await.status, 200);
+    assert_eq!(refreshed(&system, &pairs[0].1).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d50_a_lost_answer_heals_with_the_same_pair_however_late() {
+    let (clock, faults) = (TestClock::default(), Faults::default());
+    let options = Options {
+        clock: Some(Arc::new(clock.clone())),
+        faults: Some(faults.clone()),
+        ..options("")
+    };
+    let system = System::start(options).await.unwrap();
+    let (_, first) = oauth::native_tokens(&system, "alice").await;
+    // The write arrives, its answer does not.
+    faults.set(Backend::DynamoDb, Fault::AnswerLost, &["UpdateItem"]);
+    let lost = refreshed(&system, &first).await;
+    faults.clear(Backend::DynamoDb);
+    assert!(
+        matches!(lost.status.as_u16(), 200 | 503),
+        "never the client's fault: {lost:?}"
+    );
+    clock.advance(3600);
+    let (status, one) = oauth::refresh(&system, &first).await;
+    assert_eq!(status, 200);
+    clock.advance(3600);
+    let (status, other) = oauth::refresh(&system, &first).await;
+    assert_eq!(status, 200);
+    for name in ["access_token", "refresh_token"] {
+        assert_eq!(one[name], other[name], "no second branch");
+    }
+    let next = refreshed(&system, &oauth::text(&one, "refresh_token")).await;
+    assert_eq!(next.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d51_a_refresh_token_in_another_clients_hands_ends_its_family() {
+    let system = system(
+        r#"
+        [[clients]]
+        id = "other-native"
+        kind = "public"
+        grants = ["authorization_code", "refresh_token"]
+        redirect_uris = ["http://127.0.0.1/callback"]
+        scopes = ["orders:read", "offline_access"]
+        "#,
+    )
+    .await;
+    let (access, refresh) = oauth::native_tokens(&system, "alice").await;
+    let as_other = |refresh: &str| {
+        let refresh = refresh.to_owned();
+        let system = &system;
+        async move {
+            let form = [
+                ("grant_type", "refresh_token"),
+                ("client_id", "other-native"),
+                ("refresh_token", &refresh),
+            ];
+            token(system, &form).await
+        }
+    };
+    // Guessing a secret of the family costs its owner nothing.
+    assert_eq!(as_other(&forged(&refresh)).await.error(), "invalid_grant");
+    assert_eq!(called(&system, &access).await.status, 200);
+    let (_, pair) = oauth::refresh(&system, &refresh).await;
+    let (access, refresh) = (
+        oauth::text(&pair, "access_token"),
+        oauth::text(&pair, "refresh_token"),
+    );
+    // Having it is another matter: it has leaked.
+    assert_eq!(as_other(&refresh).await.error(), "invalid_grant");
+    assert_eq!(refreshed(&system, &refresh).await.error(), "invalid_grant");
+    assert_eq!(called(&system, &access).await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d52_no_scope_is_got_that_was_not_granted() {
+    let system = system("").await;
+    let (access, refresh) = oauth::native_tokens(&system, "alice").await;
+    let many = (0..1000)
+        .map(|n| format!("s{n}"))
+        .collect::<Vec<_>>()
+        .join(" ");
+    let too_many = "a ".repeat(10_000);
+    let wrong = [
+        "admin",
+        "orders:read admin",
+        "ORDERS:READ",
+        "orders:read  openid",
+        " orders:read",
+        "orders:read ",
+        "orders:read orders:read",
+        "orders:read\u{0}",
+        "orders:read\topenid",
+        "orders:\"read\"",
+        "orders:réad",
+        "*",
+        many.as_str(),
+        too_many.as_str(),
+    ];
+    for scope in wrong {
+        let short: String = scope.chars().take(40).collect();
+        let at_refresh = [
+            ("grant_type", "refresh_token"),
+            ("client_id", "demo-native"),
+            ("refresh_token", &refresh),
+            ("scope", scope),
+        ];
+        let of_machine = [
+            ("grant_type", "client_credentials"),
+            ("client_id", "demo-machine"),
+            ("client_secret", SECRET),
+            ("scope", scope),
+        ];
+        let at_exchange = [
+            ("grant_type", EXCHANGE),
+            ("client_id", "demo-machine"),
+            ("client_secret", SECRET),
+            ("subject_token", &access),
+            ("subject_token_type", ACCESS_TOKEN),
+            ("scope", scope),
+        ];
+        for form in [&at_refresh[..], &of_machine, &at_exchange] {
+            let answer = token(&system, form).await;
+            assert_eq!(answer.status, 400, "{} {short:?}", form[0].1);
+            let expected = if scope.len() > 16_000 {
+                "invalid_request"
+            } else {
+                "invalid_scope"
+            };
+            assert_eq!(answer.error(), expected, "{} {short:?}", form[0].1);
+        }
+    }
+    // The exchange of a scope that the subject has, but its new holder may not have.
+    let form = [
+        ("grant_type", EXCHANGE),
+        ("client_id", "demo-machine"),
+        ("client_secret", SECRET),
+        ("subject_token", &access),
+        ("subject_token_type", ACCESS_TOKEN),
+        ("scope", "profile"),
+    ];
+    assert_eq!(token(&system, &form).await.error(), "invalid_scope");
+    // None of it has burnt the token; an empty scope is none (RFC 6749 §3.2).
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("client_id", "demo-native"),
+        ("refresh_token", &refresh),
+        ("scope", ""),
+    ];
+    let answer = token(&system, &form).await;
+    let body: Value = serde_json::from_str(&answer.text).unwrap();
+    assert_eq!(body["scope"], "offline_access openid orders:read profile");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d59_a_token_is_revoked_by_its_own_client_alone() {
+    let system = system("").await;
+    let (access, refresh) = oauth::native_tokens(&system, "alice").await;
+    let machine = oauth::machine_token(&system).await;
+    for token in [&access, &refresh] {
+        let by_machine = post(&system, "/oauth/revoke", &[("token", token)])
+            .basic_auth("demo-machine", Some(SECRET));
+        let answer = Answer::to(by_machine).await;
+        assert_eq!((answer.status.as_u16(), answer.text.as_str()), (200, ""));
+        let by_nobody = post(&system, "/oauth/revoke", &[("token", token)]);
+        assert_eq!(Answer::to(by_nobody).await.status, 401);
+    }
+    assert_eq!(oauth::revoke(&system, &machine).await, 200);
+    assert_eq!(called(&system, &access).await.status, 200);
+    assert_eq!(called(&system, &machine).await.status, 200);
+    assert_eq!(oauth::revoke(&system, &access).await, 200);
+    assert_eq!(called(&system, &access).await.status, 401);
+    assert_eq!(refreshed(&system, &refresh).await.error(), "invalid_grant");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d59_a_revocation_wins_over_every_refresh_under_way() {
+    let system = Arc::new(system("").await);
+    for round in 0..6_u64 {
+        let (access, refresh) = oauth::native_tokens(&system, "alice").await;
+        let refreshes: Vec<_> = (0..6)
+            .map(|_| {
+                let (system, refresh) = (Arc::clone(&system), refresh.clone());
+                tokio::spawn(async move { refreshed(&system, &refresh).await })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(2 * round)).await;
+        assert_eq!(oauth::revoke(&system, &refresh).await, 200);
+        // From here on nothing of the family works, whatever a refresh has answered.
+        assert_eq!(called(&system, &access).await.status, 401);
+        for task in refreshes {
+            let answer = task.await.unwrap();
+            let body: Value = serde_json::from_str(&answer.text).unwrap();
+            if answer.status == 200 {
+                let token = oauth::text(&body, "access_token");
+                assert_eq!(called(&system, &token).await.status, 401);
+                let token = oauth::text(&body, "refresh_token");
+                assert_eq!(refreshed(&system, &token).await.error(), "invalid_grant");
+            } else {
+                assert_eq!(body["error"], "invalid_grant");
+            }
+        }
+    }
+}
