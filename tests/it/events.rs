@@ -4,8 +4,10 @@
 
 use Expected::{Deny, Fails, Simple, Status, Unauthorized};
 use cloakroom_domain::token::OpaqueToken;
+use cloakroom_gateway::authorizer::{AuthorizerEvent, EventKind};
 use cloakroom_local::function::FunctionError;
 use cloakroom_local::system::{Options, System};
+use cloakroom_tests::logs;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -256,6 +258,43 @@ async fn every_event_is_answered_as_expected() {
         }
     }
     assert!(wrong.is_empty(), "(event, expected, outcome): {wrong:#?}");
+}
+
+/// The gateway's id of the request, replaced, so that its lines can be told apart.
+/// `None` if the function never sees one.
+fn renamed(name: &str, id: &str) -> Option<Vec<u8>> {
+    let bytes = event(name);
+    if name.starts_with("authorizer/") {
+        let read = AuthorizerEvent::parse(&bytes).ok()?;
+        (read.kind != EventKind::RestToken).then_some(())?;
+    }
+    let mut event: Value = serde_json::from_slice(&bytes).ok()?;
+    event.get_mut("requestContext")?["requestId"] = id.into();
+    Some(event.to_string().into_bytes())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_is_one_line_of_the_log_and_a_metric() {
+    logs::listen();
+    let system = System::start(Options::default()).await.unwrap();
+    let documented = include_str!("../../docs/metrics.md");
+    let mut seen = 0;
+    for (n, (name, _)) in EXPECTED.iter().enumerate() {
+        let id = format!("one-line-each-{n}-");
+        let Some(event) = renamed(name, &id) else {
+            continue;
+        };
+        let function = system.function(name.split_once('/').unwrap().0).unwrap();
+        let _ = function.invoke(event.into()).await;
+        let lines = logs::with(&id);
+        assert_eq!(lines.len(), 1, "{name}: {lines:?}");
+        let line: Value = serde_json::from_str(&lines[0]).unwrap();
+        assert_eq!(line["Decisions"], 1, "{name}");
+        let function = format!("`{}`", line["function"].as_str().unwrap());
+        assert!(documented.contains(&function), "{function}");
+        seen += 1;
+    }
+    assert!(seen > 80, "{seen} events have an id");
 }
 
 #[tokio::test(flavor = "multi_thread")]

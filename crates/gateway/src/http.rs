@@ -23,6 +23,7 @@ pub use params::{Params, with_query};
 pub use request::Request;
 pub use response::Response;
 
+use crate::telemetry::Decision;
 use oauth_error::OAuthError;
 
 /// A request that breaks a rule of its form. The text is our own literal, and may be
@@ -33,8 +34,8 @@ pub struct BadRequest(pub &'static str);
 
 /// Answers an event of a REST API, or of an HTTP API in either payload format.
 ///
-/// What cannot be read is answered here, with 400.
-pub async fn serve<F, Fut>(event: &[u8], handler: F) -> Vec<u8>
+/// What cannot be read is answered here, with 400, and logged as `function`'s.
+pub async fn serve<F, Fut>(function: &'static str, event: &[u8], handler: F) -> Vec<u8>
 where
     F: FnOnce(Request) -> Fut,
     Fut: Future<Output = Response>,
@@ -42,7 +43,12 @@ where
     let (shape, request) = event::read(event);
     let response = match request {
         Ok(request) => handler(request).await,
-        Err(fault) => OAuthError::from(fault).to_response(),
+        Err(fault) => {
+            Decision::new(function, "refused")
+                .word("reason", "unreadable_event")
+                .emit();
+            OAuthError::from(fault).to_response()
+        }
     };
     event::write(shape, response)
 }

@@ -51,7 +51,7 @@ impl<K: PublicKeys> Handler<K> {
     ///
     /// Never: every fault is an HTTP answer.
     pub async fn handle(&self, event: &[u8]) -> Result<Vec<u8>, FunctionFailure> {
-        Ok(serve(event, |request| self.route(request)).await)
+        Ok(serve("jwks", event, |request| self.route(request)).await)
     }
 
     async fn route(&self, request: Request) -> Response {
@@ -59,15 +59,19 @@ impl<K: PublicKeys> Handler<K> {
             request.path(),
             "/.well-known/jwks.json" | "/.well-known/oauth-authorization-server"
         );
+        let line = |outcome| Decision::new("jwks", outcome).id("request_id", request.request_id());
         if !known {
+            line("refused").word("reason", "no_such_path").emit();
             return Response::empty(StatusCode::NOT_FOUND);
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            line("refused").word("reason", "method").emit();
             return Response::method_not_allowed("GET, HEAD");
         }
         if request.path() == "/.well-known/jwks.json" {
             self.key_set(&request).await
         } else {
+            line("described").emit();
             document(&request, &Metadata::new(&self.config))
         }
     }

@@ -67,7 +67,7 @@ where
     /// Never: every fault is an HTTP answer.
     pub async fn handle(&self, event: &[u8]) -> Result<Vec<u8>, FunctionFailure> {
         // On the heap: the state of all nested calls is large.
-        Ok(serve(event, |request| Box::pin(self.route(request))).await)
+        Ok(serve("login", event, |request| Box::pin(self.route(request))).await)
     }
 
     async fn route(&self, request: Request) -> Response {
@@ -77,7 +77,10 @@ where
             "/auth/login" | "/auth/callback" | "/auth/session" => "GET",
             "/auth/logout" | "/oauth/par" => "POST",
             "/oauth/authorize" => "GET, POST",
-            _ => return Response::empty(StatusCode::NOT_FOUND),
+            _ => {
+                self.refused(&request, "no_such_path");
+                return Response::empty(StatusCode::NOT_FOUND);
+            }
         };
         match (request.path(), request.method()) {
             ("/auth/login", &Method::GET) => self.login(&request).await,
@@ -87,7 +90,10 @@ where
             ("/oauth/authorize", &Method::GET) => self.authorize(&request).await,
             ("/oauth/authorize", &Method::POST) => self.confirm(&request).await,
             ("/oauth/par", &Method::POST) => self.push(&request).await,
-            _ => Response::method_not_allowed(allow),
+            _ => {
+                self.refused(&request, "method");
+                Response::method_not_allowed(allow)
+            }
         }
     }
 }
@@ -98,6 +104,13 @@ impl<S, R, P> Handler<S, R, P> {
         Decision::new(function, outcome)
             .id("request_id", request.request_id())
             .calls(&self.meter.take())
+    }
+
+    /// A request that is for no endpoint.
+    fn refused(&self, request: &Request, why: &'static str) {
+        self.line(request, "login", "refused")
+            .word("reason", why)
+            .emit();
     }
 
     /// A login that did not work, for the log and for the person.

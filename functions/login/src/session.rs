@@ -49,10 +49,11 @@ where
             }
             Err(refused) => return self.refuse(request, refused),
         };
-        let slide = match request.query() {
-            Ok(query) => query.get("slide") != Some("false"),
-            Err(_) => return OAuthError::InvalidRequest("malformed query").to_response(),
+        let Ok(query) = request.query() else {
+            self.line(request, "session", "refused").emit();
+            return OAuthError::InvalidRequest("malformed query").to_response();
         };
+        let slide = query.get("slide") != Some("false");
         match self.service.session(cookie, slide).await {
             Ok(view) => {
                 self.line(request, "session", "shown")

@@ -51,7 +51,8 @@ where
                 .emit();
             return Err(OAuthError::InvalidClient);
         };
-        let question = question(&form)?;
+        let question = question(&form)
+            .inspect_err(|error| crate::log_refusal(request, "introspect", error.code()))?;
         let wanted = Wanted::of(request);
         let (said, facts) = match wanted {
             Wanted::AccessJwt => {

@@ -92,7 +92,7 @@ where
     ///
     /// Never: every fault is an HTTP answer.
     pub async fn handle(&self, event: &[u8]) -> Result<Vec<u8>, FunctionFailure> {
-        Ok(serve(event, |request| Box::pin(self.route(request))).await)
+        Ok(serve("token", event, |request| Box::pin(self.route(request))).await)
     }
 
     async fn route(&self, request: Request) -> Response {
@@ -101,9 +101,11 @@ where
             "/oauth/token" | "/oauth/revoke" | "/oauth/introspect"
         );
         if !known {
+            log_refusal(&request, "token", "no_such_path");
             return Response::empty(StatusCode::NOT_FOUND);
         }
         if *request.method() != Method::POST {
+            log_refusal(&request, "token", "method");
             return Response::method_not_allowed("POST");
         }
         let answer = match request.path() {
@@ -121,9 +123,10 @@ where
         request: &Request,
         endpoint: &'static str,
     ) -> Result<(Params, Credentials), OAuthError> {
-        request.refuse_query()?;
-        let form = request.form()?;
-        let mut credentials = Credentials::read(request, &form)?;
+        let malformed = |error: &OAuthError| log_refusal(request, endpoint, error.code());
+        let form = request.refuse_query().and_then(|()| request.form());
+        let form = form.map_err(OAuthError::from).inspect_err(malformed)?;
+        let mut credentials = Credentials::read(request, &form).inspect_err(malformed)?;
         if let Some((id, jwt)) = credentials.assertion() {
             // On the heap: the client's keys may have to be fetched.
             let proven = Box::pin(self.service.prove(&self.verifier, id, jwt)).await;
@@ -192,7 +195,8 @@ where
         let (form, credentials) = self.read(request, "revoke").await?;
         let token = form
             .get("token")
-            .ok_or(OAuthError::InvalidRequest("token is missing"))?;
+            .ok_or(OAuthError::InvalidRequest("token is missing"))
+            .inspect_err(|error| log_refusal(request, "revoke", error.code()))?;
         let revoked = self.service.revoke(&credentials.as_claimed(), token).await;
         let line = |outcome| {
             Decision::new("revoke", outcome)
@@ -215,6 +219,14 @@ where
             }
         }
     }
+}
+
+/// A request that did not come as far as a decision about a token.
+fn log_refusal(request: &Request, endpoint: &'static str, why: &'static str) {
+    Decision::new(endpoint, "refused")
+        .id("request_id", request.request_id())
+        .word("reason", why)
+        .emit();
 }
 
 /// For whom the token shall be good (RFC 8707, RFC 8693 §2.1).

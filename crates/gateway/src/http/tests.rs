@@ -48,7 +48,7 @@ fn with(mut event: Value, pointer: &str, value: Value) -> Value {
 /// What `look` sees of the request that this event is.
 async fn seen<T>(event: &Value, look: impl FnOnce(Request) -> T) -> T {
     let mut result = None;
-    let answer = serve(event.to_string().as_bytes(), |request| {
+    let answer = serve("test", event.to_string().as_bytes(), |request| {
         result = Some(look(request));
         async { Response::empty(StatusCode::OK) }
     })
@@ -57,13 +57,13 @@ async fn seen<T>(event: &Value, look: impl FnOnce(Request) -> T) -> T {
 }
 
 async fn answered(event: &[u8], response: Response) -> Value {
-    let answer = serve(event, |_| async { response }).await;
+    let answer = serve("test", event, |_| async { response }).await;
     serde_json::from_slice(&answer).unwrap()
 }
 
 /// The answer to an event that must not reach the handler.
 async fn refused(event: &[u8]) -> Value {
-    let answer = serve(event, |_| async { panic!("let in") }).await;
+    let answer = serve("test", event, |_| async { panic!("let in") }).await;
     serde_json::from_slice(&answer).unwrap()
 }
 
@@ -476,7 +476,7 @@ proptest! {
             let answer = tokio::runtime::Builder::new_current_thread()
                 .build()
                 .unwrap()
-                .block_on(serve(event.as_bytes(), |request| async move { interrogated(&request) }));
+                .block_on(serve("test", event.as_bytes(), |request| async move { interrogated(&request) }));
             let answer: Value = serde_json::from_slice(&answer).unwrap();
             prop_assert!(answer["statusCode"].is_u64());
         }
