@@ -34,6 +34,8 @@ pub enum Fault {
     AnswerLost,
     /// KMS: the key is disabled.
     KeyDisabled,
+    /// KMS: another key answers than the one that was asked.
+    OtherKey,
 }
 
 /// Faults that can be switched on and off. Clones share one switchboard.
@@ -86,6 +88,9 @@ impl Faults {
     }
 }
 
+/// The longest request or answer that is passed on.
+const LIMIT: usize = 1 << 20;
+
 struct Door {
     backend: Backend,
     url: String,
@@ -121,6 +126,7 @@ async fn pass(State(door): State<Arc<Door>>, request: Request) -> Response {
         ),
         Some(Fault::Denying) => refuse(StatusCode::BAD_REQUEST, "AccessDeniedException"),
         Some(Fault::KeyDisabled) => refuse(StatusCode::BAD_REQUEST, "DisabledException"),
+        Some(Fault::OtherKey) => in_another_name(forward(&door, request).await).await,
     }
 }
 
@@ -131,8 +137,21 @@ fn refuse(status: StatusCode, kind: &str) -> Response {
     (status, [(header::CONTENT_TYPE, media_type)], body).into_response()
 }
 
+/// The answer, as if another key had given it.
+async fn in_another_name(response: Response) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let bytes = body::to_bytes(body, LIMIT).await.unwrap_or_default();
+    let Ok(mut answer) = serde_json::from_slice::<serde_json::Value>(&bytes) else {
+        return StatusCode::BAD_GATEWAY.into_response();
+    };
+    if let Some(serde_json::Value::String(key)) = answer.get_mut("KeyId") {
+        key.push('0');
+    }
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(answer.to_string()))
+}
+
 async fn forward(door: &Door, request: Request) -> Response {
-    const LIMIT: usize = 1 << 20;
     let (parts, body) = request.into_parts();
     let Ok(bytes) = body::to_bytes(body, LIMIT).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();

@@ -12,7 +12,7 @@ use cloakroom_domain::ports::{PublicKeys, Roots, Signer};
 use serde_json::Value;
 
 /// Verifies as a service would: from the published key alone.
-fn verifies(jwk: &Value, message: &[u8], signature: &[u8]) -> bool {
+pub(super) fn verifies(jwk: &Value, message: &[u8], signature: &[u8]) -> bool {
     let member = |name: &str| BASE64URL.decode(jwk[name].as_str().unwrap()).unwrap();
     let rsa = |parameters| {
         RsaPublicKeyComponents {

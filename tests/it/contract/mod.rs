@@ -7,6 +7,7 @@
 
 mod faults;
 mod keys;
+mod lies;
 mod model;
 mod moto;
 mod parallel;
