@@ -1,13 +1,14 @@
 //! The same walks through the real bootstraps: four processes under
 //! `cargo lambda watch`, called through the Lambda Invoke API.
 
-use crate::attacks::secrecy::Held;
-use crate::attacks::table_writer;
+use crate::attacks::leaks::{Held, Tour};
+use crate::attacks::table;
 use crate::oauth::introspection;
 use crate::walk;
 use cloakroom_local::system::{Options, System};
 use cloakroom_tests::browser::client;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,6 +20,8 @@ pub(crate) struct Deployed {
     pub(crate) system: System,
     /// Where the Lambda Invoke API is.
     pub(crate) port: u16,
+    /// What the functions log, at the most talkative level.
+    log: PathBuf,
     /// Ends with the test.
     _watch: Child,
     _files: TempDir,
@@ -40,7 +43,13 @@ impl Deployed {
         })
         .await
         .unwrap();
-        let watch = watch(port, &env_file);
+        // Whatever is asked for, no secret is in a log (D64).
+        let mut env = OpenOptions::new().append(true).open(&env_file).unwrap();
+        for name in ["CLOAKROOM_LOG", "RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"] {
+            writeln!(env, "{name}=trace").unwrap();
+        }
+        let log = env_file.with_extension("log");
+        let watch = watch(port, &env_file, &log);
         wait_for(port).await;
         // The first call of each waits for its build, and a service that needs the
         // keys meanwhile would not.
@@ -55,20 +64,21 @@ impl Deployed {
         Self {
             system,
             port,
+            log,
             _watch: watch,
             _files: files,
         }
     }
 }
 
-fn watch(port: u16, env_file: &Path) -> Child {
+fn watch(port: u16, env_file: &Path, log: &Path) -> Child {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
     let cargo_lambda = root.join(".venv/bin/cargo-lambda");
     assert!(
         cargo_lambda.exists(),
         "cargo-lambda is missing: `make test` installs it"
     );
-    let log = File::create(env_file.with_extension("log")).unwrap();
+    let log = File::create(log).unwrap();
     let mut command = Command::new(cargo_lambda);
     command
         .args(["lambda", "watch", "--ignore-changes"])
@@ -123,14 +133,26 @@ async fn the_bootstraps_do_what_the_handlers_do() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn d64_the_bootstraps_log_no_secret_at_any_level() {
+    let deployed = Deployed::start(Options::default()).await;
+    let tour = Tour::through(&deployed.system).await;
+    tour.is_in_no_answer();
+    let log = std::fs::read_to_string(&deployed.log).unwrap();
+    let decisions = log.lines().filter(|line| line.starts_with('{'));
+    assert!(decisions.count() > 20, "{log}");
+    let lines: Vec<_> = log.lines().map(str::to_owned).collect();
+    tour.is_in_no_log(&lines);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_bootstraps_withstand_a_writer_of_the_table_and_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let options = || Options {
         data_dir: Some(dir.path().to_owned()),
-        ..table_writer::options()
+        ..table::options()
     };
     let first = Deployed::start(options()).await;
-    table_writer::all(&first.system).await;
+    table::all(&first.system).await;
     let held = Held::before(&first.system).await;
     drop(first);
     let second = Deployed::start(options()).await;

@@ -2,10 +2,11 @@
 //! key. It can delete and roll back; it cannot mint, and it cannot change a claim, a
 //! scope, an audience or an expiry.
 
+use super::forgetful;
 use cloakroom_local::system::{DEMO_CONFIG, Options, System};
-use cloakroom_tests::oauth;
 use cloakroom_tests::swap::{Swap, swap};
 use cloakroom_tests::table::{self, Item, Table};
+use cloakroom_tests::{logs, oauth};
 
 /// Nothing is remembered, so that every request reads the table.
 pub(crate) fn options() -> Options {
@@ -13,10 +14,6 @@ pub(crate) fn options() -> Options {
         config: DEMO_CONFIG.replace("max_latency = 5", "max_latency = 0"),
         ..Options::default()
     }
-}
-
-async fn system() -> System {
-    System::start(options()).await.unwrap()
 }
 
 /// Writes `item` and asks with `token`; puts things right again.
@@ -31,29 +28,89 @@ async fn with(system: &System, item: &Item, token: &str) -> Swap {
 /// All of it, through whatever runs the functions.
 pub(crate) async fn all(system: &System) {
     plant_a_token(system).await;
+    plant_a_family(system).await;
     change_what_decides(system).await;
+    widen_a_scope(system).await;
     plant_a_jwt(system).await;
     damage_items(system).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d75_a_token_of_the_writers_own_is_not_accepted() {
-    plant_a_token(&system().await).await;
+    plant_a_token(&forgetful().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d75_a_family_made_with_all_our_code_but_not_our_key_admits_nobody() {
+    plant_a_family(&forgetful().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d75_nothing_that_decides_can_be_changed() {
-    change_what_decides(&system().await).await;
+    change_what_decides(&forgetful().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d75_a_wider_scope_of_the_same_login_cannot_be_moved_to_another_token() {
+    widen_a_scope(&forgetful().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d75_a_planted_jwt_slot_is_signed_anew() {
-    plant_a_jwt(&system().await).await;
+    plant_a_jwt(&forgetful().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d32_an_item_of_another_shape_admits_nobody() {
-    damage_items(&system().await).await;
+    damage_items(&forgetful().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d75_what_was_planted_raises_an_alarm_and_what_is_good_does_not() {
+    logs::listen();
+    let system = forgetful().await;
+    let token = oauth::machine_token(&system).await;
+    let alarms = || {
+        let mut lines = logs::with(&table::family_tag(&token));
+        lines.retain(|line| line.contains("\"SealsBroken\":1"));
+        lines.len()
+    };
+    let good = swap(&system, "/api/profile", &token).await;
+    assert!(matches!(good, Swap::Allowed(_)));
+    assert_eq!(alarms(), 0);
+    let mut item = Table::of(&system).family(&token).await;
+    let claims = item["claims"].as_b().unwrap().as_ref().to_vec();
+    item.insert("claims".to_owned(), flipped(&claims, 30));
+    assert_eq!(with(&system, &item, &token).await, Swap::Unauthorized);
+    assert_eq!(alarms(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d75_an_epoch_that_is_none_stops_everything_and_admits_nobody() {
+    let system = forgetful().await;
+    let token = oauth::machine_token(&system).await;
+    let key = |not_before| {
+        Item::from([
+            ("pk".to_owned(), table::s("epoch")),
+            ("sk".to_owned(), table::s("epoch")),
+            ("not_before".to_owned(), not_before),
+        ])
+    };
+    // Read for the first time by the first request, and kept for some seconds.
+    for (value, expected) in [
+        (table::s("0"), Swap::Unavailable),
+        (table::n("-1"), Swap::Unavailable),
+        (table::n("9999999999"), Swap::Unauthorized),
+    ] {
+        Table::of(&system).put(&key(value.clone())).await;
+        let answer = swap(&system, "/api/profile", &token).await;
+        assert_eq!(answer, expected, "{value:?}");
+    }
+    let system = forgetful().await;
+    let token = oauth::machine_token(&system).await;
+    Table::of(&system).put(&key(table::n(1))).await;
+    let answer = swap(&system, "/api/profile", &token).await;
+    assert!(matches!(answer, Swap::Allowed(_)));
 }
 
 async fn plant_a_token(system: &System) {
@@ -105,6 +162,32 @@ async fn plant_a_token(system: &System) {
     ));
 }
 
+/// A whole family, as only our own code can make it, with another MAC key.
+async fn plant_a_family(system: &System) {
+    let writers = System::start(options()).await.unwrap();
+    let (token, _) = oauth::native_tokens(&writers, "alice").await;
+    let made = swap(&writers, "/api/profile", &token).await;
+    assert!(matches!(made, Swap::Allowed(_)), "where its key is the key");
+    let table = Table::of(system);
+    let mut family = Table::of(&writers).family(&token).await;
+
+    // Under a name that nobody here knows: we cannot tell, so it is no 401.
+    table.put(&family).await;
+    let answer = swap(system, "/api/profile", &token).await;
+    assert_eq!(answer, Swap::Unavailable, "sealed under an unknown key");
+
+    // Under the name of the key that is in use here.
+    let ours = oauth::machine_token(system).await;
+    let root = table.family(&ours).await["root"].clone();
+    assert_ne!(root, family["root"]);
+    family.insert("root".to_owned(), root);
+    table.put(&family).await;
+    let answer = swap(system, "/api/profile", &token).await;
+    assert_eq!(answer, Swap::Unauthorized, "sealed under another key");
+    let answer = swap(system, "/api/profile", &ours).await;
+    assert!(matches!(answer, Swap::Allowed(_)));
+}
+
 async fn change_what_decides(system: &System) {
     let token = oauth::machine_token(system).await;
     let original = Table::of(system).family(&token).await;
@@ -112,7 +195,7 @@ async fn change_what_decides(system: &System) {
     assert!(matches!(good, Swap::Allowed(_)));
 
     // Clear copies, one by one: what they say is compared with what is sealed.
-    for name in ["created_at", "absolute_expires_at"] {
+    for name in ["created_at", "absolute_expires_at", "claims_version"] {
         let mut item = original.clone();
         let later = table::number(&item, name) + 1_000_000;
         item.insert(name.to_owned(), table::n(later));
@@ -125,6 +208,13 @@ async fn change_what_decides(system: &System) {
         let answer = with(system, &item, &token).await;
         assert_eq!(answer, Swap::Unauthorized, "{name}");
     }
+    // The same in the token's own entry.
+    let mut item = original.clone();
+    let entry = table::entry(&mut item, &token);
+    let later = table::number(entry, "expires_at") + 1_000_000;
+    entry.insert("expires_at".to_owned(), table::n(later));
+    let answer = with(system, &item, &token).await;
+    assert_eq!(answer, Swap::Unauthorized, "the entry's expires_at");
     // Every sealed value, one bit at a time in a few places.
     for at in [1, 12, 13, 30] {
         let mut item = original.clone();
@@ -145,6 +235,55 @@ async fn change_what_decides(system: &System) {
             assert_eq!(answer, Swap::Unauthorized, "{name}, byte {at}");
         }
     }
+}
+
+/// Two tokens of one login have one data key, and still what one of them may do
+/// cannot become what the other may do.
+async fn widen_a_scope(system: &System) {
+    let (wide, refresh) = oauth::native_tokens(system, "alice").await;
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("client_id", "demo-native"),
+        ("refresh_token", refresh.as_str()),
+        ("scope", "openid"),
+    ];
+    let (status, body) = oauth::token(system, &form).await;
+    assert_eq!(status, 200, "{body}");
+    let narrow = oauth::text(&body, "access_token");
+    let orders = "/api/orders";
+    assert!(matches!(
+        swap(system, orders, &wide).await,
+        Swap::Allowed(_)
+    ));
+    assert_eq!(swap(system, orders, &narrow).await, Swap::Denied);
+
+    let original = Table::of(system).family(&narrow).await;
+    let theirs = table::entry(&mut original.clone(), &wide).clone();
+    for names in [
+        &["meta"][..],
+        &["data_key"],
+        &["meta", "expires_at"],
+        &["meta", "data_key"],
+        &["meta", "data_key", "jwts", "expires_at"],
+    ] {
+        let mut item = original.clone();
+        for name in names {
+            table::entry(&mut item, &narrow).insert((*name).to_owned(), theirs[*name].clone());
+        }
+        Table::of(system).put(&item).await;
+        let answer = swap(system, orders, &narrow).await;
+        assert_eq!(answer, Swap::Unauthorized, "{names:?}");
+    }
+    // The JWT of the wider token does not even open.
+    let mut item = original.clone();
+    table::entry(&mut item, &narrow).insert("jwts".to_owned(), theirs["jwts"].clone());
+    Table::of(system).put(&item).await;
+    assert_eq!(swap(system, orders, &narrow).await, Swap::Denied);
+    Table::of(system).put(&original).await;
+    assert!(matches!(
+        swap(system, orders, &wide).await,
+        Swap::Allowed(_)
+    ));
 }
 
 async fn plant_a_jwt(system: &System) {
