@@ -423,13 +423,15 @@ fn is_redirect_uri(uri: &str) -> bool {
                     .strip_prefix("//")
                     .and_then(|r| r.split('/').next())
                     .unwrap_or_default();
-                authority == "127.0.0.1"
-                    || authority == "[::1]"
-                    || authority == "localhost"
-                    || authority
-                        .strip_prefix("127.0.0.1:")
-                        .or(authority.strip_prefix("localhost:"))
-                        .is_some_and(|p| p.parse::<u16>().is_ok())
+                ["127.0.0.1", "[::1]", "localhost"]
+                    .iter()
+                    .filter_map(|host| authority.strip_prefix(host))
+                    .any(|port| {
+                        port.is_empty()
+                            || port
+                                .strip_prefix(':')
+                                .is_some_and(|port| port.parse::<u16>().is_ok())
+                    })
             }
             private => private.contains('.') && rest.starts_with('/'),
         }
