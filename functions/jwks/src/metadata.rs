@@ -1,6 +1,6 @@
 //! Authorization server metadata (RFC 8414 §2).
 
-use cloakroom_domain::config::{Config, GrantKind};
+use cloakroom_domain::config::{ClientProof, Config, GrantKind};
 use cloakroom_domain::issue::exchange;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -20,30 +20,27 @@ pub(crate) struct Metadata<'a> {
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],
     grant_types_supported: Vec<&'static str>,
-    token_endpoint_auth_methods_supported: [&'static str; 4],
-    token_endpoint_auth_signing_alg_values_supported: [&'static str; 10],
-    revocation_endpoint_auth_methods_supported: [&'static str; 4],
-    revocation_endpoint_auth_signing_alg_values_supported: [&'static str; 10],
-    introspection_endpoint_auth_methods_supported: [&'static str; 3],
-    introspection_endpoint_auth_signing_alg_values_supported: [&'static str; 10],
+    token_endpoint_auth_methods_supported: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_endpoint_auth_signing_alg_values_supported: Option<[&'static str; 10]>,
+    revocation_endpoint_auth_methods_supported: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revocation_endpoint_auth_signing_alg_values_supported: Option<[&'static str; 10]>,
+    introspection_endpoint_auth_methods_supported: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    introspection_endpoint_auth_signing_alg_values_supported: Option<[&'static str; 10]>,
     /// RFC 9701 §7.
     introspection_signing_alg_values_supported: [&'static str; 1],
     code_challenge_methods_supported: [&'static str; 1],
     authorization_response_iss_parameter_supported: bool,
 }
 
-const AUTHENTICATION: [&str; 4] = [
-    "client_secret_basic",
-    "client_secret_post",
-    "private_key_jwt",
-    "none",
-];
-
-/// Not everybody may introspect (RFC 7662 §2.1).
-const PROVEN: [&str; 3] = [
-    "client_secret_basic",
-    "client_secret_post",
-    "private_key_jwt",
+/// How clients prove who they are.
+const AUTHENTICATION: [(&str, ClientProof); 4] = [
+    ("client_secret_basic", ClientProof::Secret),
+    ("client_secret_post", ClientProof::Secret),
+    ("private_key_jwt", ClientProof::PrivateKeyJwt),
+    ("none", ClientProof::None),
 ];
 
 /// What a client may sign an assertion with.
@@ -60,6 +57,16 @@ impl<'a> Metadata<'a> {
                 .iter()
                 .any(|client| client.grants.contains(kind))
         };
+        let uses = |proof| config.clients.iter().any(|client| client.proof() == proof);
+        let methods: Vec<_> = AUTHENTICATION
+            .iter()
+            .filter(|(_, proof)| uses(*proof))
+            .map(|(name, _)| *name)
+            .collect();
+        // Not everybody may introspect (RFC 7662 §2.1).
+        let proven = methods.iter().filter(|name| **name != "none").copied();
+        let proven: Vec<_> = proven.collect();
+        let assertions = uses(ClientProof::PrivateKeyJwt).then_some(ASSERTIONS);
         let grants = [
             (GrantKind::AuthorizationCode, "authorization_code"),
             (GrantKind::RefreshToken, "refresh_token"),
@@ -88,12 +95,12 @@ impl<'a> Metadata<'a> {
                 .filter(|(kind, _)| offered(kind))
                 .map(|(_, name)| *name)
                 .collect(),
-            token_endpoint_auth_methods_supported: AUTHENTICATION,
-            token_endpoint_auth_signing_alg_values_supported: ASSERTIONS,
-            revocation_endpoint_auth_methods_supported: AUTHENTICATION,
-            revocation_endpoint_auth_signing_alg_values_supported: ASSERTIONS,
-            introspection_endpoint_auth_methods_supported: PROVEN,
-            introspection_endpoint_auth_signing_alg_values_supported: ASSERTIONS,
+            token_endpoint_auth_methods_supported: methods.clone(),
+            token_endpoint_auth_signing_alg_values_supported: assertions,
+            revocation_endpoint_auth_methods_supported: methods,
+            revocation_endpoint_auth_signing_alg_values_supported: assertions,
+            introspection_endpoint_auth_methods_supported: proven,
+            introspection_endpoint_auth_signing_alg_values_supported: assertions,
             introspection_signing_alg_values_supported: [config.jwt.algorithm.name()],
             code_challenge_methods_supported: ["S256"],
             authorization_response_iss_parameter_supported: true,

@@ -487,11 +487,7 @@ async fn the_metadata_names_the_endpoint_and_how_to_prove_oneself() {
     );
     assert_eq!(
         metadata["introspection_endpoint_auth_methods_supported"],
-        json!([
-            "client_secret_basic",
-            "client_secret_post",
-            "private_key_jwt"
-        ])
+        json!(["client_secret_basic", "client_secret_post"])
     );
     assert_eq!(
         metadata["introspection_signing_alg_values_supported"],
