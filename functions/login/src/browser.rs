@@ -26,19 +26,17 @@ where
             self.line(request, "login", "not_a_navigation").emit();
             return page::not_a_navigation(request);
         }
-        let started = match request.query() {
-            Ok(query) => {
-                let asked = LoginRequest {
-                    idp: query.get("idp"),
-                    return_to: query.get("return_to"),
-                    prompt_login: query.get("prompt") == Some("login"),
-                    ..LoginRequest::default()
-                };
-                self.service.start(&asked).await
-            }
-            Err(_) => Err(LoginError::Refused("malformed query")),
+        let Ok(query) = request.query() else {
+            self.line(request, "login", "refused").emit();
+            return page::shown(request, "The request is malformed.");
         };
-        match started {
+        let asked = LoginRequest {
+            idp: query.get("idp"),
+            return_to: query.get("return_to"),
+            prompt_login: query.get("prompt") == Some("login"),
+            ..LoginRequest::default()
+        };
+        match self.service.start(&asked).await {
             Ok(started) => self.to_provider(request, &started),
             Err(error) => self.login_failed(request, error),
         }
