@@ -46,6 +46,9 @@ lint: $(DENY) ## formatting, clippy, dependency direction, licences and bans
 bench: ## cold start, latency, CPU, memory and size of the authorizer
 	cargo build --release --package cloakroom-authorizer
 	cargo run --package cloakroom-tests --bin bench -- target/release/authorizer $(BENCH_ARGS)
+	@# 200 clients refresh for 30 s: nobody is logged out, no 5xx.
+	cargo test --package cloakroom-tests --test it -- --ignored --nocapture --exact \
+		rotation::storm::nobody_is_logged_out_in_a_long_storm
 
 # One function at a time: together they would share each other's cargo features,
 # and the authorizer would link what only the others may use.

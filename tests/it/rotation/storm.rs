@@ -26,7 +26,7 @@ async fn nobody_is_logged_out_in_a_storm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "half a minute of load"]
+#[ignore = "half a minute of load: `make bench` runs it"]
 async fn nobody_is_logged_out_in_a_long_storm() {
     storm(Duration::from_secs(30)).await;
 }
