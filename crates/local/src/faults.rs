@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, body};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -42,6 +42,8 @@ pub enum Fault {
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     switches: Arc<Mutex<HashMap<Backend, Switch>>>,
+    /// How often each operation was asked for.
+    calls: Arc<Mutex<BTreeMap<String, usize>>>,
 }
 
 /// A fault, and the operations (`GetItem`, `Sign`) that have it; none means all.
@@ -64,6 +66,17 @@ impl Faults {
     /// Mends a service.
     pub fn clear(&self, backend: Backend) {
         self.lock().remove(&backend);
+    }
+
+    /// How often each operation (`GetItem`, `Sign`) was asked for, broken or not, since
+    /// this was called last: what a request has cost.
+    pub fn take_calls(&self) -> BTreeMap<String, usize> {
+        std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn count(&self, operation: &str) {
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        *calls.entry(operation.to_owned()).or_default() += 1;
     }
 
     /// A service that stands before the one at `url`.
@@ -106,6 +119,7 @@ async fn pass(State(door): State<Arc<Door>>, request: Request) -> Response {
         .and_then(|target| target.rsplit('.').next())
         .unwrap_or_default()
         .to_owned();
+    door.faults.count(&operation);
     match door.faults.fault(door.backend, &operation) {
         None => forward(&door, request).await,
         Some(Fault::Slow(time)) => {

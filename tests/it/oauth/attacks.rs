@@ -3,6 +3,7 @@
 //! is let in, so that no test passes because nothing works.
 
 mod assertions;
+mod cost;
 mod exchange;
 mod forms;
 
