@@ -2,5 +2,8 @@
 
 mod attacks;
 mod authorize;
+mod documents;
+mod errors;
+mod gallery;
 pub(crate) mod introspection;
 pub(crate) mod libraries;

@@ -2,106 +2,27 @@
 //! `errors.txt` holds what they are; a difference is printed as the new text.
 
 use super::*;
+use crate::oauth::gallery::Gallery;
 use cloakroom_local::faults::{Backend, Fault};
 use cloakroom_tests::browser::client;
-use reqwest::RequestBuilder;
-use std::fmt::Write;
 
 const HTML: &str = "text/html,application/xhtml+xml;q=0.9";
-
-/// The answers, one after the other, as text.
-struct Gallery {
-    base: String,
-    text: String,
-}
-
-impl Gallery {
-    async fn hang(&mut self, title: &str, request: RequestBuilder) {
-        let answer = request.send().await.unwrap();
-        let status = answer.status();
-        assert!(
-            !status.is_success(),
-            "{title} was meant to be an error, not {status}"
-        );
-        let mut headers: Vec<_> = answer
-            .headers()
-            .iter()
-            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
-            .filter(|line| !is_of_the_transport(line))
-            .collect();
-        headers.sort();
-        let body = without_style(&answer.text().await.unwrap());
-        let headers = headers.join("\n");
-        writeln!(self.text, "## {title}\n{}\n{headers}", status.as_u16()).unwrap();
-        if !body.is_empty() {
-            writeln!(self.text, "\n{}", body.trim_end()).unwrap();
-        }
-        self.text.push('\n');
-    }
-
-    fn finished(&self) -> String {
-        let encoded: String = form_urlencoded::byte_serialize(self.base.as_bytes()).collect();
-        let own: String = form_urlencoded::byte_serialize(b"http://localhost:3000").collect();
-        self.text
-            .replace(&self.base, "http://localhost:3000")
-            .replace(&encoded, &own)
-    }
-}
-
-fn is_of_the_transport(line: &str) -> bool {
-    [
-        "date:",
-        "content-length:",
-        "connection:",
-        "x-amz",
-        "apigw-",
-        "via:",
-    ]
-    .iter()
-    .any(|start| line.starts_with(start))
-}
-
-/// How it looks is no part of the contract.
-fn without_style(body: &str) -> String {
-    let Some((before, rest)) = body.split_once("<style>") else {
-        return body.to_owned();
-    };
-    let (_, after) = rest.split_once("</style>\n").unwrap();
-    format!("{before}{after}")
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_error_of_the_authorization_endpoint_is_known() {
     let faults = Faults::default();
     let system = system_with(Some(faults.clone())).await;
-    let mut gallery = Gallery {
-        base: system.url().to_owned(),
-        text: String::new(),
-    };
+    let mut gallery = Gallery::of(&system);
     front_channel(&system, &mut gallery).await;
     sessions(&system, &mut gallery, &faults).await;
     confirmation(&system, &mut gallery).await;
     back_channel(&system, &mut gallery).await;
-    let got = gallery.finished();
-    let style = |text: &str| {
-        let mut text = text.to_owned();
-        while let Some((before, rest)) = text.split_once("style-src 'sha256-") {
-            let (_, after) = rest.split_once("'; ").unwrap();
-            text = format!("{before}{after}");
-        }
-        text
-    };
-    let (got, known) = (style(&got), include_str!("errors.txt"));
-    if got != known {
-        let path = concat!(env!("CARGO_TARGET_TMPDIR"), "/authorize-errors.txt");
-        std::fs::write(path, &got).unwrap();
-        let line = got.lines().zip(known.lines()).position(|(a, b)| a != b);
-        panic!("the answers differ from errors.txt in line {line:?}; they are now in {path}");
-    }
+    gallery.compare("authorize/errors.txt", include_str!("errors.txt"));
 }
 
 async fn front_channel(system: &System, gallery: &mut Gallery) {
     let native = |changes: &[(&str, &str)]| oauth::authorization_url(system, changes);
+    let long = "x".repeat(1025);
     let cases = [
         ("no parameters", system.at("/oauth/authorize")),
         ("an unknown client", native(&[("client_id", "stranger")])),
@@ -138,6 +59,8 @@ async fn front_channel(system: &System, gallery: &mut Gallery) {
             native(&[("resource", "https://evil.example")]),
         ),
         ("a malformed scope", native(&[("scope", "openid  openid")])),
+        ("a state without end", native(&[("state", &long)])),
+        ("an acr without end", native(&[("acr_values", &long)])),
         (
             "nothing may be shown and nobody is there",
             native(&[("prompt", "none"), ("second_look", "1")]),
@@ -203,6 +126,38 @@ async fn sessions(system: &System, gallery: &mut Gallery, faults: &Faults) {
             request(&[("prompt", "none")]),
         )
         .await;
+    let pushed = client()
+        .post(system.at("/oauth/par"))
+        .basic_auth("pushing", Some("demo-machine-secret"))
+        .form(&[
+            ("response_type", "code"),
+            ("redirect_uri", "https://server.example.com/callback"),
+            ("code_challenge", &oauth::challenge(oauth::VERIFIER)),
+            ("code_challenge_method", "S256"),
+        ]);
+    let pushed: serde_json::Value = pushed.send().await.unwrap().json().await.unwrap();
+    let uri = oauth::text(&pushed, "request_uri");
+    let by_uri = system.at("/oauth/authorize");
+    let by_uri = [("client_id", "pushing"), ("request_uri", &uri)]
+        .iter()
+        .fold(Url::parse(&by_uri).unwrap(), |mut url, (name, value)| {
+            url.query_pairs_mut().append_pair(name, value);
+            url
+        });
+    let by_uri = || {
+        client()
+            .get(by_uri.clone())
+            .header("cookie", &cookie)
+            .header("sec-fetch-site", "none")
+    };
+    let first = by_uri().send().await.unwrap();
+    assert!(
+        first.headers()["location"]
+            .to_str()
+            .unwrap()
+            .contains("code=")
+    );
+    gallery.hang("a request URI that was used", by_uri()).await;
     faults.set(Backend::DynamoDb, Fault::Failing, &[]);
     gallery.hang("the store is broken", request(&[])).await;
     gallery
