@@ -13,6 +13,7 @@ mod attacks;
 mod contract;
 mod events;
 mod examples;
+mod kinds;
 mod lambda;
 mod oauth;
 mod readme;

@@ -151,7 +151,7 @@ mod tests {
         assert!(report.warnings.is_empty(), "{:?}", report.warnings);
         assert_eq!(
             report.summary.unwrap().sentence(),
-            "ok: 1 identity provider, 2 clients, 2 audiences, 3 routes; gateway TTL 0 s, memory TTL 5 s, minimum JWT life 89 s"
+            "ok: 1 identity provider, 2 clients, 2 audiences, 5 routes; gateway TTL 0 s, memory TTL 5 s, minimum JWT life 89 s"
         );
     }
 
@@ -177,7 +177,7 @@ mod tests {
                 report
                     .warnings
                     .iter()
-                    .all(|line| line.starts_with("routes[3]"))
+                    .all(|line| line.starts_with("routes[5]"))
             );
         }
     }

@@ -369,6 +369,7 @@ fn told(rejection: Rejection) -> &'static str {
         }
         Rejection::NoFamily => "no grant belongs to it: never issued here, or forgotten long ago",
         Rejection::MalformedItem => "its item in the table is damaged",
+        Rejection::Replayed => "it may be used once, and was",
         Rejection::Fault(TokenFault::Unknown) => {
             "its grant exists and does not have it: replaced, or never issued"
         }

@@ -241,7 +241,7 @@ fn a_good_configuration_is_one_line_with_its_numbers() {
     let (code, out, _) = run(&mut cloakroom("check"));
     assert_eq!(code, 0);
     assert_eq!(out.lines().count(), 1);
-    assert!(out.contains("3 routes; gateway TTL 0 s, memory TTL 5 s, minimum JWT life 89 s"));
+    assert!(out.contains("5 routes; gateway TTL 0 s, memory TTL 5 s, minimum JWT life 89 s"));
     let (code, report) = json(&mut cloakroom("check --json"));
     assert_eq!(code, 0);
     assert_eq!(report["ok"], true);

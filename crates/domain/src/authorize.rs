@@ -9,8 +9,8 @@ mod memory;
 pub use crate::identity::{Origin, Outage};
 
 use crate::config::{Config, RouteConfig};
-use crate::grant::{self, TokenFault};
-use crate::identity::{Identity, Mint, NewSlot};
+use crate::grant::{self, Opened, TokenFault};
+use crate::identity::{Identity, Mint, Minted, NewSlot};
 use crate::jwt::Jwt;
 use crate::policy::{self, Policy, Refusal};
 use crate::ports::{
@@ -18,7 +18,7 @@ use crate::ports::{
 };
 use crate::time::UnixTime;
 use crate::token::{OpaqueToken, TokenKind};
-use memory::Memory;
+use memory::{Held, Memory};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a token was presented. The way decides the kind that is expected, so that
@@ -29,6 +29,19 @@ pub enum Scheme {
     Bearer,
     /// The browser's cookie, or `Authorization: Session` from the edge function.
     Session,
+    /// A ticket among a WebSocket's subprotocols. Used up by the answer.
+    Ticket,
+}
+
+impl Scheme {
+    /// The one kind of token that may come so.
+    const fn carries(self) -> TokenKind {
+        match self {
+            Self::Bearer => TokenKind::Access,
+            Self::Session => TokenKind::Session,
+            Self::Ticket => TokenKind::WebSocketTicket,
+        }
+    }
 }
 
 /// What became of one request.
@@ -53,6 +66,12 @@ pub struct Allowed {
     pub client_id: String,
     /// What the token may do.
     pub scope: String,
+    /// The fields of the graph that it does not get.
+    pub denied_fields: Vec<String>,
+    /// For how many seconds this answer may be given again, for the same token and
+    /// route, without breaking a promise: that of `revocation.max_latency`, that of the
+    /// epoch, and that the JWT lives until a service has seen it.
+    pub reusable_for: u64,
 }
 
 /// Why a token is no good; for logs and metrics alone.
@@ -66,6 +85,8 @@ pub enum Rejection {
     NoFamily,
     /// The item is damaged. Worth an alarm.
     MalformedItem,
+    /// It may be used once, and was.
+    Replayed,
     /// See [`TokenFault`].
     Fault(TokenFault),
 }
@@ -78,6 +99,7 @@ impl Rejection {
             Self::WrongKind => "wrong_kind",
             Self::NoFamily | Self::Fault(TokenFault::Unknown) => "unknown",
             Self::MalformedItem => "malformed_item",
+            Self::Replayed => "replayed",
             Self::Fault(TokenFault::Revoked) => "revoked",
             Self::Fault(TokenFault::Expired) => "expired",
             Self::Fault(TokenFault::ClientGone) => "client_gone",
@@ -118,6 +140,7 @@ pub struct Facts {
 pub struct Authorizer<S, G, R> {
     config: Arc<Config>,
     policy: Policy,
+    one_verdict: bool,
     not_before: UnixTime,
     store: S,
     mint: Mint<G>,
@@ -145,12 +168,13 @@ where
     ) -> Self {
         Self {
             policy: Policy::new(&config),
+            one_verdict: policy::is_one_verdict(&config),
             not_before,
             store,
             mint: Mint::new(Arc::clone(&config), signer, world.clone()),
             roots,
             world,
-            memory: Memory::new(),
+            memory: Memory::new(config.memory_ttl()),
             epoch: Mutex::new(None),
             config,
         }
@@ -182,48 +206,110 @@ where
         facts: &mut Facts,
     ) -> Result<Allowed, Verdict> {
         let token = OpaqueToken::parse(text).map_err(|_| Rejection::Malformed)?;
-        let expected = match scheme {
-            Scheme::Bearer => TokenKind::Access,
-            Scheme::Session => TokenKind::Session,
-        };
-        if token.kind() != expected {
+        if token.kind() != scheme.carries() {
             return Err(Rejection::WrongKind.into());
         }
         facts.family_tag = Some(token.family().tag());
         let now = self.world.now();
         let epoch = self.epoch(now, facts).await?;
-        let identity = self.identity(&token, epoch, now, facts).await?;
+        let route = self.policy.find(method, resource);
+        let (held, judged) = match self.recall(&token, epoch.not_before, now) {
+            Some(held) if self.answers_at_once(&held.value, route, now) => {
+                let judged = judge(&held.value, route, now);
+                facts.identity = Some(Origin::Memory);
+                (held, judged)
+            }
+            // Another environment may have renewed the JWT meanwhile: a read costs a
+            // twentieth of a signature.
+            Some(_) | None => {
+                facts.identity = Some(Origin::Item);
+                let identity = self.read(&token, epoch.not_before, now).await?;
+                let judged = judge(&identity, route, now);
+                let held = Held {
+                    read_at: now,
+                    value: Arc::new(identity),
+                };
+                (held, judged)
+            }
+        };
+        let identity = &*held.value;
         facts.subject_tag = Some(identity.opened.subject_tag.clone());
-        let swapped = match self.judge(&identity, method, resource, now, facts) {
-            Ok(route) => Ok(self.jwt_for(&identity, route, now, facts).await?),
+        facts.route = route.map(|route| route.path.clone());
+        let swapped = match judged {
+            Ok(route) => {
+                let minted = self.jwt_for(identity, route, now, facts).await?;
+                Ok((route, minted))
+            }
             Err(refusal) => {
                 // Even a refused use ends the time in which a lost refresh response
-                // may be healed with the same pair.
-                self.note_use(&identity, None, now, facts).await?;
+                // may be healed with the same pair, and uses up a ticket.
+                self.note_use(identity, None, now, facts).await?;
                 Err(Verdict::Forbidden(refusal))
             }
         };
         // Only now: nobody may find an identity here whose first use is not noted.
-        if facts.identity == Some(Origin::Item) && self.config.memory_ttl() > 0 {
+        if facts.identity == Some(Origin::Item) && !identity.is_for_one_use() {
+            let weight = identity.weight();
             self.memory
-                .keep(identity.opened.digest, Arc::clone(&identity), now);
+                .keep(identity.opened.digest, held.clone(), weight, now);
         }
+        let (route, minted) = swapped?;
+        let Opened { grant, meta, .. } = &identity.opened;
         Ok(Allowed {
-            jwt: swapped?,
-            client_id: identity.opened.meta.client_id().to_owned(),
-            scope: identity.opened.meta.scope.to_string(),
+            client_id: meta.client_id().to_owned(),
+            scope: meta.scope.to_string(),
+            denied_fields: route
+                .denied_fields(grant, meta, now)
+                .map(str::to_owned)
+                .collect(),
+            reusable_for: self.reusable_for(&held, route, &minted, epoch, now),
+            jwt: minted.jwt,
         })
     }
 
+    /// The least of all that the answer rests on.
+    fn reusable_for(
+        &self,
+        held: &Held<Identity>,
+        route: &RouteConfig,
+        minted: &Minted,
+        epoch: Epoch,
+        now: UnixTime,
+    ) -> u64 {
+        if held.value.is_for_one_use() {
+            return 0;
+        }
+        let Opened { grant, meta, .. } = &held.value.opened;
+        let way = self.config.jwt.integration_timeout + self.config.jwt.skew;
+        let max_latency = self.config.revocation.max_latency;
+        [
+            Some(held.read_at.plus(max_latency).since(now)),
+            Some(epoch.read_at.plus(self.config.epoch_latency()).since(now)),
+            Some(minted.expires_at.since(now).saturating_sub(way)),
+            Some(meta.expires_at.since(now)),
+            meta.idle_expires_at.map(|idle| idle.since(now)),
+            route.verdict_holds_for(grant, now),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(0)
+    }
+
+    /// Whether one answer does for all routes, whatever the token.
+    pub fn has_one_verdict(&self) -> bool {
+        self.one_verdict
+    }
+
     /// The moment before which everything issued is dead.
-    async fn epoch(&self, now: UnixTime, facts: &mut Facts) -> Result<UnixTime, Outage> {
+    async fn epoch(&self, now: UnixTime, facts: &mut Facts) -> Result<Epoch, Outage> {
         let known = *self.epoch.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that went backwards makes nothing fresher.
         let fresh = known.filter(|(_, read_at)| {
             now >= *read_at && now.since(*read_at) < self.config.epoch_ttl()
         });
-        let stored = if let Some((epoch, _)) = fresh {
-            epoch
+        let (stored, read_at) = if let Some(known) = fresh {
+            known
         } else {
             facts.epoch_read = true;
             let epoch = self
@@ -232,30 +318,40 @@ where
                 .await
                 .map_err(|error| Outage::from(&error))?;
             *self.epoch.lock().unwrap_or_else(PoisonError::into_inner) = Some((epoch, now));
-            epoch
+            (epoch, now)
         };
-        Ok(stored.max(self.not_before))
+        Ok(Epoch {
+            not_before: stored.max(self.not_before),
+            read_at,
+        })
     }
 
-    /// From memory if it is fresh enough, else by one read.
-    async fn identity(
+    /// From memory, if it is fresh enough there.
+    fn recall(
         &self,
         token: &OpaqueToken,
         epoch: UnixTime,
         now: UnixTime,
-        facts: &mut Facts,
-    ) -> Result<Arc<Identity>, Verdict> {
+    ) -> Option<Held<Identity>> {
         let digest = token.digest();
-        let ttl = self.config.memory_ttl();
-        // A limit that has passed may have moved in the item since: read again.
-        let known = self.memory.recall(digest, now, ttl).filter(|identity| {
-            grant::check_limits(&identity.opened.grant, &identity.opened.meta, epoch, now).is_ok()
-        });
-        if let Some(identity) = known {
-            facts.identity = Some(Origin::Memory);
-            return Ok(identity);
+        let held = self.memory.recall(digest, now)?;
+        let Opened { grant, meta, .. } = &held.value.opened;
+        if grant::check_limits(grant, meta, epoch, now).is_ok() {
+            return Some(held);
         }
-        facts.identity = Some(Origin::Item);
+        // A limit that has passed may have moved in the item since; what is over does
+        // not stay here.
+        self.memory.forget(digest);
+        None
+    }
+
+    /// By one read.
+    async fn read(
+        &self,
+        token: &OpaqueToken,
+        epoch: UnixTime,
+        now: UnixTime,
+    ) -> Result<Identity, Verdict> {
         let roots = self.roots.roots().await.map_err(|_| Outage::Roots)?;
         let record = match self.store.find_family(&token.family()).await {
             Ok(Some(record)) => record,
@@ -264,21 +360,22 @@ where
             Err(error) => return Err(Outage::from(&error).into()),
         };
         let identity = Identity::open(&self.config, &record, token, &roots, epoch, now)?;
-        Ok(Arc::new(identity))
+        if identity.is_spent() {
+            return Err(Rejection::Replayed.into());
+        }
+        Ok(identity)
     }
 
-    fn judge(
+    /// Whether what is remembered suffices: the route refuses, or its JWT is there too.
+    fn answers_at_once(
         &self,
         identity: &Identity,
-        method: &str,
-        resource: &str,
+        route: Option<&RouteConfig>,
         now: UnixTime,
-        facts: &mut Facts,
-    ) -> Result<&RouteConfig, Refusal> {
-        let route = self.policy.find(method, resource).ok_or(Refusal::NoRoute)?;
-        facts.route = Some(route.path.clone());
-        policy::judge(route, &identity.opened.grant, &identity.opened.meta, now)?;
-        Ok(route)
+    ) -> bool {
+        judge(identity, route, now).map_or(true, |route| {
+            self.mint.find(identity, &route.audience, now).is_some()
+        })
     }
 
     /// A JWT with enough life left, from memory or item, else a new one.
@@ -288,13 +385,20 @@ where
         route: &RouteConfig,
         now: UnixTime,
         facts: &mut Facts,
-    ) -> Result<Jwt, Verdict> {
+    ) -> Result<Minted, Verdict> {
         let audience = &route.audience;
-        let found = self.mint.find_or_sign(identity, audience, now).await?;
+        let found = match facts.identity {
+            Some(Origin::Memory) => self.mint.find(identity, audience, now),
+            Some(Origin::Item | Origin::Made) | None => None,
+        };
+        let found = match found {
+            Some(found) => found,
+            None => self.mint.find_or_sign(identity, audience, now).await?,
+        };
         facts.jwt = Some(found.origin);
         self.note_use(identity, found.slot, now, facts).await?;
         identity.remember(audience, &found.minted);
-        Ok(found.minted.jwt)
+        Ok(found.minted)
     }
 
     /// Notes the first use and shares a new JWT, in one write, before we answer.
@@ -315,6 +419,7 @@ where
             .update_family(&transition)
             .await
             .map_err(|error| match error {
+                UpdateError::Refused(_) if identity.is_for_one_use() => Rejection::Replayed.into(),
                 UpdateError::Refused(_) => {
                     self.memory.forget(identity.opened.digest);
                     Rejection::Fault(TokenFault::Revoked).into()
@@ -322,6 +427,23 @@ where
                 UpdateError::Store(error) => Outage::from(&error).into(),
             })
     }
+}
+
+/// The moment before which everything issued is dead, and when it was read.
+#[derive(Clone, Copy, Debug)]
+struct Epoch {
+    not_before: UnixTime,
+    read_at: UnixTime,
+}
+
+fn judge<'a>(
+    identity: &Identity,
+    route: Option<&'a RouteConfig>,
+    now: UnixTime,
+) -> Result<&'a RouteConfig, Refusal> {
+    let route = route.ok_or(Refusal::NoRoute)?;
+    policy::judge(route, &identity.opened.grant, &identity.opened.meta, now)?;
+    Ok(route)
 }
 
 impl From<Rejection> for Verdict {

@@ -74,10 +74,19 @@ pub struct AuthorizerConfig {
     /// Whether HTTP APIs (payload 2.0) have `enableSimpleResponses`; the event does
     /// not say.
     pub simple_responses: bool,
-    /// `<api id>/<stage>` of each API that may ask; empty: whoever the function's
-    /// own permissions let in.
+    /// Who may ask: `<api id>/<stage>` of REST, HTTP and WebSocket APIs (and of
+    /// function URLs, whose stage is `$default`), the API id of AppSync, the ARN of a
+    /// load balancer's target group. Empty: whoever the function's own permissions
+    /// let in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub apis: Vec<String>,
+    /// Whether a REST API asks by a TOKEN authorizer. Its cache goes by the token alone,
+    /// so all routes must then ask for the same.
+    pub token_authorizer: bool,
+    /// Whether forward-auth requests (function URL, load balancer) are made by a proxy
+    /// that always says in `X-Forwarded-Method` and `X-Forwarded-Uri` what it asks
+    /// about, as Traefik and Caddy do. Otherwise the request itself is what is judged.
+    pub trust_forwarded: bool,
 }
 
 impl Default for AuthorizerConfig {
@@ -85,6 +94,8 @@ impl Default for AuthorizerConfig {
         Self {
             simple_responses: true,
             apis: Vec::new(),
+            token_authorizer: false,
+            trust_forwarded: false,
         }
     }
 }
@@ -482,6 +493,43 @@ pub struct RouteConfig {
     /// The oldest acceptable sign-in, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<u64>,
+    /// Fields of the graph that take more than the route does. AppSync alone can hold
+    /// them back, so only its route may have them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fields: Vec<FieldConfig>,
+}
+
+/// Fields of a graph, and what it takes to get them beyond what the route asks. Who
+/// lacks any of it gets them in AppSync's `deniedFields`.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldConfig {
+    /// `Type.field`, or the ARN of a field.
+    pub names: Vec<String>,
+    /// Whose token gets them.
+    #[serde(default)]
+    pub token: TokenDemand,
+    /// Scopes that the token must all have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// Scopes of which the token must have one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub any_scope: Vec<String>,
+    /// Roles that the user must all have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// Roles of which the user must have one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub any_role: Vec<String>,
+    /// Clients that get them; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<String>,
+    /// Authentication contexts of which the user's must be one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub acr: Vec<String>,
+    /// The oldest acceptable sign-in, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<u64>,
 }
 
 impl Config {
@@ -546,9 +594,14 @@ impl Config {
             .saturating_sub(self.gateway_ttl())
     }
 
-    /// How long the epoch may be remembered.
-    pub fn epoch_ttl(&self) -> u64 {
+    /// How long a moved epoch may take to reach everybody.
+    pub fn epoch_latency(&self) -> u64 {
         self.revocation.max_latency.max(5)
+    }
+
+    /// How long the epoch may be remembered here: the gateway keeps answers for longer.
+    pub fn epoch_ttl(&self) -> u64 {
+        self.epoch_latency().saturating_sub(self.gateway_ttl())
     }
 
     /// The least life that a JWT must have left when it is handed to the gateway.

@@ -6,13 +6,15 @@
 //! use and shares the JWT has succeeded.
 
 use crate::config::{AudienceConfig, Config};
-use crate::family::{Change, Condition, FamilyId, FamilyRecord, FamilyState, Transition};
+use crate::family::{
+    Change, Condition, FamilyId, FamilyRecord, FamilyState, TokenState, Transition,
+};
 use crate::grant::{self, Opened, TokenFault};
 use crate::jwt::{self, AccessClaims, Jwt, SigningInput};
 use crate::ports::{Entropy, EntropyError, SignError, Signer, StoreError, World};
 use crate::seal::{Purpose, RootKeys, Sealed};
 use crate::time::UnixTime;
-use crate::token::OpaqueToken;
+use crate::token::{OpaqueToken, TokenKind};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde::{Deserialize, Serialize};
@@ -75,6 +77,9 @@ impl From<&SignError> for Outage {
     }
 }
 
+/// What an identity weighs beside its texts.
+const OVERHEAD: usize = 1024;
+
 /// Where something came from.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Origin {
@@ -93,9 +98,12 @@ pub(crate) struct Identity {
     pub(crate) opened: Opened,
     /// Whether its first use has still to be noted.
     pub(crate) awaits_first_use: bool,
+    state: TokenState,
     claims_version: u64,
     sealed_jwts: BTreeMap<String, Sealed>,
     jwts: Mutex<HashMap<String, Minted>>,
+    /// What the opened rest weighs in memory, roughly.
+    weight: usize,
 }
 
 impl Identity {
@@ -122,10 +130,34 @@ impl Identity {
             family: record.id,
             claims_version: record.claims_version,
             awaits_first_use: opened.meta.notes_first_use && entry.used_at.is_none(),
+            state: entry.state,
+            weight: OVERHEAD + record.grant.as_bytes().len() + entry.meta.as_bytes().len(),
             sealed_jwts: entry.jwts.clone(),
             jwts: Mutex::default(),
             opened,
         })
+    }
+
+    /// Whether the token is good for one use alone.
+    pub(crate) fn is_for_one_use(&self) -> bool {
+        self.opened.meta.kind == TokenKind::WebSocketTicket
+    }
+
+    /// Whether the token was redeemed: only one that is good for one use ever is.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.state != TokenState::Live
+    }
+
+    /// The bytes that it may come to hold, roughly. What is sealed will be opened.
+    pub(crate) fn weight(&self) -> usize {
+        let sealed = self.sealed_jwts.values();
+        let jwts = self.jwts.lock().unwrap_or_else(PoisonError::into_inner);
+        self.weight
+            + sealed.map(|jwt| 2 * jwt.as_bytes().len()).sum::<usize>()
+            + jwts
+                .values()
+                .map(|minted| minted.jwt.expose().len())
+                .sum::<usize>()
     }
 
     /// The write that has to succeed before the token counts as accepted: notes the
@@ -138,6 +170,20 @@ impl Identity {
         now: UnixTime,
     ) -> Option<Transition> {
         let token = self.opened.digest;
+        if self.is_for_one_use() {
+            return Some(Transition {
+                family: self.family,
+                conditions: vec![
+                    Condition::State(FamilyState::Active),
+                    Condition::Token(token, TokenState::Live),
+                ],
+                changes: vec![Change::Redeem {
+                    token,
+                    at: now,
+                    successor: None,
+                }],
+            });
+        }
         let mut changes = Vec::new();
         if first_use {
             changes.push(Change::FirstUse(token, now));
@@ -164,15 +210,18 @@ impl Identity {
         jwts.insert(audience.to_owned(), minted.clone());
     }
 
-    fn remembered(&self, audience: &str) -> Option<Minted> {
+    /// A JWT of another key than the one that signs now is not handed out any more.
+    fn remembered(&self, audience: &str, kid: &str) -> Option<Minted> {
         let jwts = self.jwts.lock().unwrap_or_else(PoisonError::into_inner);
-        jwts.get(audience).cloned()
+        jwts.get(audience)
+            .filter(|minted| *minted.kid == *kid)
+            .cloned()
     }
 
     /// A slot that does not open was made for other claims, by another key, or
     /// planted; it is overwritten (D75).
     fn stored(&self, place: Purpose<'_>) -> Option<Minted> {
-        let Purpose::Jwt { audience, .. } = place else {
+        let Purpose::Jwt { audience, kid, .. } = place else {
             return None;
         };
         let sealed = self.sealed_jwts.get(audience)?;
@@ -186,6 +235,7 @@ impl Identity {
         Some(Minted {
             jwt: Jwt::from_sealed(slot.jwt),
             expires_at: slot.exp,
+            kid: kid.into(),
         })
     }
 }
@@ -194,7 +244,8 @@ impl Identity {
 #[derive(Clone, Debug)]
 pub(crate) struct Minted {
     pub(crate) jwt: Jwt,
-    expires_at: UnixTime,
+    pub(crate) expires_at: UnixTime,
+    kid: Arc<str>,
 }
 
 /// A JWT as it is sealed into the item.
@@ -263,37 +314,50 @@ impl<G: Signer> Mint<G> {
         }
     }
 
-    /// A JWT with enough life left, from memory or item, else a new one.
+    /// A JWT with enough life left, if there is one in memory or item.
+    pub(crate) fn find(&self, identity: &Identity, audience: &str, now: UnixTime) -> Option<Found> {
+        let (audience, fingerprint) = self.audience(audience)?;
+        let place = self.place(identity, audience, fingerprint);
+        let found = identity
+            .remembered(&audience.id, self.signer.key_id())
+            .map(|minted| (minted, Origin::Memory));
+        let found = found.or_else(|| identity.stored(place).map(|minted| (minted, Origin::Item)));
+        found
+            .filter(|(minted, _)| self.has_life(identity, minted, now))
+            .map(|(minted, origin)| Found {
+                minted,
+                origin,
+                slot: None,
+            })
+    }
+
+    /// A JWT with enough life left, else a new one. For an identity that was just
+    /// read: nobody has shared a better one by then.
+    ///
+    /// One whose end is near is renewed ahead, by one of many and not by all at once;
+    /// while it is good, a signer that does not answer is no outage.
     pub(crate) async fn find_or_sign(
         &self,
         identity: &Identity,
         audience: &str,
         now: UnixTime,
     ) -> Result<Found, Outage> {
-        let (audience, fingerprint) = self
-            .config
-            .audiences
-            .iter()
-            .find(|each| each.id == audience)
-            .zip(self.fingerprints.get(audience))
-            .ok_or(Outage::Claims)?;
-        let place = Purpose::Jwt {
-            audience: &audience.id,
-            kid: self.signer.key_id(),
-            fingerprint,
-            claims_version: identity.claims_version,
-        };
-        let found = identity
-            .remembered(&audience.id)
-            .map(|jwt| (jwt, Origin::Memory));
-        let found = found.or_else(|| identity.stored(place).map(|jwt| (jwt, Origin::Item)));
-        if let Some((minted, origin)) = found.filter(|(jwt, _)| self.has_life(identity, jwt, now)) {
-            return Ok(Found {
-                minted,
-                origin,
-                slot: None,
-            });
+        let found = self.find(identity, audience, now);
+        match found {
+            Some(found) if !self.is_due(identity, &found.minted, now) => Ok(found),
+            Some(found) => Ok(self.renewed(identity, audience, now).await.unwrap_or(found)),
+            None => self.renewed(identity, audience, now).await,
         }
+    }
+
+    async fn renewed(
+        &self,
+        identity: &Identity,
+        audience: &str,
+        now: UnixTime,
+    ) -> Result<Found, Outage> {
+        let (audience, fingerprint) = self.audience(audience).ok_or(Outage::Claims)?;
+        let place = self.place(identity, audience, fingerprint);
         let minted = self.make(identity, audience, now).await?;
         let jwt = minted
             .seal(identity, place, &self.world)
@@ -308,6 +372,44 @@ impl<G: Signer> Mint<G> {
         })
     }
 
+    fn audience(&self, id: &str) -> Option<(&AudienceConfig, &str)> {
+        let audience = self.config.audiences.iter().find(|each| each.id == id)?;
+        Some((audience, self.fingerprints.get(id)?))
+    }
+
+    /// All that a JWT must fit, beside the token whose it is.
+    fn place<'a>(
+        &'a self,
+        identity: &Identity,
+        audience: &'a AudienceConfig,
+        fingerprint: &'a str,
+    ) -> Purpose<'a> {
+        Purpose::Jwt {
+            audience: &audience.id,
+            kid: self.signer.key_id(),
+            fingerprint,
+            claims_version: identity.claims_version,
+        }
+    }
+
+    /// Whether it should be renewed, although it is good: one of two requests does so
+    /// in the last second in which it is good, one of four in the second before, and
+    /// so on. However many there are, the first of them is early enough for all
+    /// others to find its JWT in the item, and few sign twice.
+    fn is_due(&self, identity: &Identity, minted: &Minted, now: UnixTime) -> bool {
+        let Opened { grant, meta, .. } = &identity.opened;
+        let spare = minted
+            .expires_at
+            .since(now)
+            .saturating_sub(self.config.min_jwt_life());
+        let can_be_bettered = minted.expires_at != jwt::limit(grant, meta);
+        let mut dice = [0; 4];
+        can_be_bettered
+            && spare < u64::from(u32::BITS)
+            && self.world.fill(&mut dice).is_ok()
+            && spare < u64::from(u32::from_be_bytes(dice).leading_zeros())
+    }
+
     /// Signs `claims` as a JWT of kind `typ`.
     pub(crate) async fn sign(&self, typ: &str, claims: &impl Serialize) -> Result<Jwt, Outage> {
         let (kid, algorithm) = (self.signer.key_id(), self.signer.algorithm());
@@ -320,7 +422,7 @@ impl<G: Signer> Mint<G> {
     /// token cannot be bettered.
     fn has_life(&self, identity: &Identity, minted: &Minted, now: UnixTime) -> bool {
         let Opened { grant, meta, .. } = &identity.opened;
-        let cap = meta.expires_at.min(grant.absolute_expires_at);
+        let cap = jwt::limit(grant, meta);
         !minted.expires_at.has_passed(now)
             && (minted.expires_at == cap
                 || minted.expires_at.since(now) >= self.config.min_jwt_life())
@@ -340,6 +442,7 @@ impl<G: Signer> Mint<G> {
         Ok(Minted {
             jwt: self.sign("at+jwt", &claims).await?,
             expires_at: jwt::expiry(&self.config, grant, meta, now),
+            kid: self.signer.key_id().into(),
         })
     }
 }

@@ -8,7 +8,7 @@ use crate::config::{AudienceConfig, ClaimName, Config};
 use crate::delegation::Actor;
 use crate::grant::{Grant, TokenMeta};
 use crate::time::UnixTime;
-use crate::token::sha256;
+use crate::token::{TokenKind, sha256};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde::{Deserialize, Serialize};
@@ -214,9 +214,18 @@ pub fn subject(grant: &Grant, meta: &TokenMeta) -> String {
 
 /// A JWT never outlives its token's grant (invariant 4).
 pub fn expiry(config: &Config, grant: &Grant, meta: &TokenMeta, now: UnixTime) -> UnixTime {
-    now.plus(config.jwt.lifetime)
-        .min(meta.expires_at)
-        .min(grant.absolute_expires_at)
+    now.plus(config.jwt.lifetime).min(limit(grant, meta))
+}
+
+/// When every JWT for a token is over. A ticket stands for the session that it was
+/// given to: it ends within seconds, the connection that it opens does not.
+pub fn limit(grant: &Grant, meta: &TokenMeta) -> UnixTime {
+    match meta.kind {
+        TokenKind::WebSocketTicket => grant.absolute_expires_at,
+        TokenKind::Access | TokenKind::Refresh | TokenKind::Session | TokenKind::Code => {
+            meta.expires_at.min(grant.absolute_expires_at)
+        }
+    }
 }
 
 /// Names all that decides what an audience's JWT looks like, so that a stored JWT

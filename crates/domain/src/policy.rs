@@ -1,11 +1,21 @@
 //! Who may pass which route. Evaluated on every invocation, cache or not
 //! (invariant 5); what matches no route is refused.
 
-use crate::config::{Config, RouteConfig};
+use crate::config::{Config, FieldConfig, RouteConfig};
 use crate::grant::{Grant, TokenMeta};
 use crate::time::UnixTime;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
+
+/// The method of a WebSocket's `$connect`. No HTTP route has it, and `ANY` does not
+/// stand for it: what lets requests in must not open connections by accident.
+pub const CONNECT: &str = "CONNECT";
+
+/// The path of a WebSocket's `$connect`: one per API, whatever its stage.
+pub const CONNECT_PATH: &str = "/$connect";
+
+/// The HTTP request that every AppSync operation is.
+pub const GRAPHQL: (&str, &str) = ("POST", "/graphql");
 
 /// Whose token passes a route.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -67,9 +77,12 @@ pub struct Policy {
 struct Node {
     literals: HashMap<String, Node>,
     variable: Option<Box<Node>>,
-    greedy: HashMap<String, RouteConfig>,
-    here: HashMap<String, RouteConfig>,
+    greedy: Methods,
+    here: Methods,
 }
+
+/// The routes of one path.
+type Methods = HashMap<String, RouteConfig>;
 
 impl Policy {
     /// Builds the tree. Routes were judged when the configuration was read.
@@ -103,27 +116,69 @@ impl Policy {
     /// gateways and authorizers come to disagree (D34).
     ///
     /// The most specific path wins; if it does not have the method, nothing does.
+    /// Allocates nothing, and costs the same for ten routes and for a thousand.
     pub fn find(&self, method: &str, resource: &str) -> Option<&RouteConfig> {
-        let pattern = PathPattern::parse(resource)?;
-        let routes = self.root.find(&pattern.0)?;
-        routes.get(method).or_else(|| routes.get("ANY"))
+        let path = resource.strip_prefix('/')?;
+        if !segments(path).all(|segment| segment.is_some()) {
+            return None;
+        }
+        let routes = self.root.find((!path.is_empty()).then_some(path))?;
+        let any = || routes.get("ANY").filter(|_| method != CONNECT);
+        routes.get(method).or_else(any)
     }
 }
 
 impl Node {
-    fn find(&self, segments: &[Segment]) -> Option<&HashMap<String, RouteConfig>> {
-        let Some((first, rest)) = segments.split_first() else {
-            return Some(&self.here).filter(|routes| !routes.is_empty());
+    /// `path` is well-formed; none: the path ends here.
+    fn find(&self, path: Option<&str>) -> Option<&Methods> {
+        let some = |routes: &'_ Methods| !routes.is_empty();
+        let Some(path) = path else {
+            return Some(&self.here).filter(|routes| some(routes));
         };
-        let greedy = Some(&self.greedy).filter(|routes| !routes.is_empty());
-        match first {
-            Segment::Literal(text) => self.literals.get(text).and_then(|node| node.find(rest)),
-            Segment::Variable => None,
-            Segment::Greedy => return greedy,
+        let greedy = Some(&self.greedy).filter(|routes| some(routes));
+        let (first, rest) = path
+            .split_once('/')
+            .map_or((path, None), |(first, rest)| (first, Some(rest)));
+        match Part::read(first, rest.is_none())? {
+            Part::Literal(text) => self.literals.get(text).and_then(|node| node.find(rest)),
+            Part::Variable => None,
+            Part::Greedy => return greedy,
         }
         .or_else(|| self.variable.as_ref().and_then(|node| node.find(rest)))
         .or(greedy)
     }
+}
+
+/// One segment of a path, as it is written.
+#[derive(Clone, Copy)]
+enum Part<'a> {
+    Literal(&'a str),
+    Variable,
+    Greedy,
+}
+
+impl<'a> Part<'a> {
+    fn read(part: &'a str, last: bool) -> Option<Self> {
+        match part.strip_prefix('{').map(|name| name.strip_suffix('}')) {
+            None if is_literal(part) => Some(Self::Literal(part)),
+            Some(Some(name)) if is_name(name) => Some(Self::Variable),
+            Some(Some(name)) if last && name.strip_suffix('+').is_some_and(is_name) => {
+                Some(Self::Greedy)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The segments of a path without its first slash; none for one that is malformed.
+fn segments(path: &str) -> impl Iterator<Item = Option<Part<'_>>> {
+    let mut parts = path.split('/').peekable();
+    let mut done = path.is_empty();
+    std::iter::from_fn(move || {
+        let part = parts.next().filter(|_| !done)?;
+        done = parts.peek().is_none();
+        Some(Part::read(part, done))
+    })
 }
 
 /// A path as API Gateway writes it.
@@ -142,26 +197,38 @@ enum Segment {
 impl PathPattern {
     /// Reads `/orders/{id}` or `/files/{proxy+}`.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut segments = Vec::new();
-        let path = text.strip_prefix('/')?;
-        if path.is_empty() {
-            return Some(Self(segments));
+        segments(text.strip_prefix('/')?)
+            .map(|segment| {
+                Some(match segment? {
+                    Part::Literal(text) => Segment::Literal(text.to_owned()),
+                    Part::Variable => Segment::Variable,
+                    Part::Greedy => Segment::Greedy,
+                })
+            })
+            .collect::<Option<_>>()
+            .map(Self)
+    }
+
+    /// Whether every path that `other` matches is one that this matches too.
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut theirs = other.0.iter();
+        for mine in &self.0 {
+            let fits = match (mine, theirs.next()) {
+                (Segment::Greedy, Some(_)) => return true,
+                (Segment::Literal(mine), Some(Segment::Literal(theirs))) => mine == theirs,
+                (Segment::Variable, Some(theirs)) => *theirs != Segment::Greedy,
+                (Segment::Literal(_), _) | (_, None) => false,
+            };
+            if !fits {
+                return false;
+            }
         }
-        let mut parts = path.split('/').peekable();
-        while let Some(part) = parts.next() {
-            let last = parts.peek().is_none();
-            segments.push(
-                match part.strip_prefix('{').map(|name| name.strip_suffix('}')) {
-                    None if is_literal(part) => Segment::Literal(part.into()),
-                    Some(Some(name)) if is_name(name) => Segment::Variable,
-                    Some(Some(name)) if last && name.strip_suffix('+').is_some_and(is_name) => {
-                        Segment::Greedy
-                    }
-                    _ => return None,
-                },
-            );
-        }
-        Some(Self(segments))
+        theirs.next().is_none()
+    }
+
+    /// Whether it is this path or below it.
+    pub fn is_below(&self, prefix: &str) -> bool {
+        matches!(self.0.first(), Some(Segment::Literal(first)) if first == prefix)
     }
 
     /// The pattern without the names of its variables: two routes of one shape
@@ -193,6 +260,94 @@ fn is_name(name: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
 }
 
+/// What a route, or a field of a graph, asks of a token.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Demands<'a> {
+    /// Whose token it must be.
+    pub token: TokenDemand,
+    /// For which audience it must be good.
+    pub audience: &'a str,
+    /// To which clients it may have been issued; empty: all.
+    pub clients: &'a [String],
+    /// Scopes that it must all have.
+    pub scopes: &'a [String],
+    /// Scopes of which it must have one.
+    pub any_scope: &'a [String],
+    /// Roles that the user must all have.
+    pub roles: &'a [String],
+    /// Roles of which the user must have one.
+    pub any_role: &'a [String],
+    /// Authentication contexts of which the user's must be one.
+    pub acr: &'a [String],
+    /// The oldest acceptable sign-in, in seconds.
+    pub max_age: Option<u64>,
+}
+
+impl RouteConfig {
+    /// What it takes to pass.
+    pub fn demands(&self) -> Demands<'_> {
+        Demands {
+            token: self.token,
+            audience: &self.audience,
+            clients: &self.clients,
+            scopes: &self.scopes,
+            any_scope: &self.any_scope,
+            roles: &self.roles,
+            any_role: &self.any_role,
+            acr: &self.acr,
+            max_age: self.max_age,
+        }
+    }
+
+    /// The fields that the holder of a token does not get, each rule for itself.
+    pub fn denied_fields<'a>(
+        &'a self,
+        grant: &'a Grant,
+        meta: &'a TokenMeta,
+        now: UnixTime,
+    ) -> impl Iterator<Item = &'a str> {
+        self.fields
+            .iter()
+            .filter(move |field| {
+                field
+                    .demands(&self.audience)
+                    .judge(grant, meta, now)
+                    .is_err()
+            })
+            .flat_map(|field| field.names.iter().map(String::as_str))
+    }
+
+    /// For how long the same token gets the same answer, as far as it is a matter of
+    /// time: a sign-in grows too old for what demands a fresh one.
+    pub fn verdict_holds_for(&self, grant: &Grant, now: UnixTime) -> Option<u64> {
+        let signed_in = grant.user.as_ref()?.auth_time;
+        std::iter::once(self.max_age)
+            .chain(self.fields.iter().map(|field| field.max_age))
+            .flatten()
+            .map(|age| signed_in.plus(age))
+            .filter(|end| !end.has_passed(now))
+            .min()
+            .map(|end| end.since(now))
+    }
+}
+
+impl FieldConfig {
+    /// What it takes to get the fields, behind a route of `audience`.
+    pub fn demands<'a>(&'a self, audience: &'a str) -> Demands<'a> {
+        Demands {
+            token: self.token,
+            audience,
+            clients: &self.clients,
+            scopes: &self.scopes,
+            any_scope: &self.any_scope,
+            roles: &self.roles,
+            any_role: &self.any_role,
+            acr: &self.acr,
+            max_age: self.max_age,
+        }
+    }
+}
+
 /// Whether the holder of a token passes `route`.
 ///
 /// # Errors
@@ -204,59 +359,94 @@ pub fn judge(
     meta: &TokenMeta,
     now: UnixTime,
 ) -> Result<(), Refusal> {
-    let user = grant.user.as_ref();
-    let kind_fits = match route.token {
-        TokenDemand::Either => true,
-        TokenDemand::User => user.is_some(),
-        TokenDemand::Client => user.is_none(),
-        // A public route has no authorizer; if it is called all the same, the
-        // template and the policy disagree.
-        TokenDemand::None => false,
-    };
-    let roles = user.map_or(&[][..], |user| &user.roles);
-    let acr = user.and_then(|user| user.acr.as_ref());
-    let conditions = [
-        (kind_fits, Refusal::TokenKind),
-        (meta.is_good_for(&route.audience), Refusal::Audience),
-        (
-            route.clients.is_empty() || route.clients.iter().any(|id| id == meta.client_id()),
-            Refusal::Client,
-        ),
-        (
-            route.scopes.iter().all(|scope| meta.scope.contains(scope)),
-            Refusal::Scope,
-        ),
-        (
-            route.any_scope.is_empty()
-                || route
-                    .any_scope
-                    .iter()
-                    .any(|scope| meta.scope.contains(scope)),
-            Refusal::Scope,
-        ),
-        (
-            route.roles.iter().all(|role| roles.contains(role)),
-            Refusal::Role,
-        ),
-        (
-            route.any_role.is_empty() || route.any_role.iter().any(|role| roles.contains(role)),
-            Refusal::Role,
-        ),
-        (
-            route.acr.is_empty() || acr.is_some_and(|acr| route.acr.contains(acr)),
-            Refusal::StepUp,
-        ),
-        (
-            route.max_age.is_none_or(|age| {
-                user.is_some_and(|user| !user.auth_time.plus(age).has_passed(now))
-            }),
-            Refusal::StepUp,
-        ),
-    ];
-    conditions
-        .into_iter()
-        .find(|(holds, _)| !holds)
-        .map_or(Ok(()), |(_, refusal)| Err(refusal))
+    route.demands().judge(grant, meta, now)
+}
+
+impl Demands<'_> {
+    /// Whether any token that is good for the audience has it.
+    pub fn is_empty(&self) -> bool {
+        let nothing = Self {
+            token: TokenDemand::Either,
+            audience: self.audience,
+            clients: &[],
+            scopes: &[],
+            any_scope: &[],
+            roles: &[],
+            any_role: &[],
+            acr: &[],
+            max_age: None,
+        };
+        *self == nothing
+    }
+
+    /// Whether the holder of a token has all of it.
+    ///
+    /// # Errors
+    ///
+    /// The first condition that does not hold.
+    pub fn judge(&self, grant: &Grant, meta: &TokenMeta, now: UnixTime) -> Result<(), Refusal> {
+        let user = grant.user.as_ref();
+        let kind_fits = match self.token {
+            TokenDemand::Either => true,
+            TokenDemand::User => user.is_some(),
+            TokenDemand::Client => user.is_none(),
+            // A public route has no authorizer; if it is called all the same, the
+            // template and the policy disagree.
+            TokenDemand::None => false,
+        };
+        let roles = user.map_or(&[][..], |user| &user.roles);
+        let acr = user.and_then(|user| user.acr.as_ref());
+        let scope = &meta.scope;
+        let conditions = [
+            (kind_fits, Refusal::TokenKind),
+            (meta.is_good_for(self.audience), Refusal::Audience),
+            (
+                self.clients.is_empty() || self.clients.iter().any(|id| id == meta.client_id()),
+                Refusal::Client,
+            ),
+            (
+                self.scopes.iter().all(|each| scope.contains(each)),
+                Refusal::Scope,
+            ),
+            (
+                self.any_scope.is_empty() || self.any_scope.iter().any(|each| scope.contains(each)),
+                Refusal::Scope,
+            ),
+            (
+                self.roles.iter().all(|role| roles.contains(role)),
+                Refusal::Role,
+            ),
+            (
+                self.any_role.is_empty() || self.any_role.iter().any(|role| roles.contains(role)),
+                Refusal::Role,
+            ),
+            (
+                self.acr.is_empty() || acr.is_some_and(|acr| self.acr.contains(acr)),
+                Refusal::StepUp,
+            ),
+            (
+                self.max_age.is_none_or(|age| {
+                    user.is_some_and(|user| !user.auth_time.plus(age).has_passed(now))
+                }),
+                Refusal::StepUp,
+            ),
+        ];
+        conditions
+            .into_iter()
+            .find(|(holds, _)| !holds)
+            .map_or(Ok(()), |(_, refusal)| Err(refusal))
+    }
+}
+
+/// Whether all routes that ask for a token ask for the same: then one answer does for
+/// all of them, and a TOKEN authorizer may be cached.
+pub fn is_one_verdict(config: &Config) -> bool {
+    let mut routes = config
+        .routes
+        .iter()
+        .filter(|route| route.token != TokenDemand::None);
+    let first = routes.next().map(RouteConfig::demands);
+    routes.all(|route| Some(route.demands()) == first && route.fields.is_empty())
 }
 
 #[cfg(test)]
@@ -321,6 +511,133 @@ mod tests {
             policy.find("POST", "/orders/{id}/items").unwrap().method,
             "POST"
         );
+    }
+
+    #[test]
+    fn what_lets_requests_in_opens_no_connection() {
+        let mut config = config();
+        let template = config.routes[0].clone();
+        let route = |method: &str, path: &str| RouteConfig {
+            method: method.into(),
+            path: path.into(),
+            ..template.clone()
+        };
+        config.routes = vec![route("ANY", "/{proxy+}"), route("ANY", "/{one}")];
+        let policy = Policy::new(&config);
+        assert_eq!(find(&policy, CONNECT, CONNECT_PATH), None);
+        assert_eq!(find(&policy, "GET", CONNECT_PATH), Some("/{one}"));
+        config.routes.push(route(CONNECT, CONNECT_PATH));
+        let policy = Policy::new(&config);
+        assert_eq!(find(&policy, CONNECT, CONNECT_PATH), Some(CONNECT_PATH));
+    }
+
+    #[test]
+    fn a_pattern_covers_what_it_matches() {
+        let covers = |pattern: &str, other: &str| {
+            let [pattern, other] = [pattern, other].map(|text| PathPattern::parse(text).unwrap());
+            pattern.covers(&other)
+        };
+        for (pattern, other, expected) in [
+            ("/orders", "/orders", true),
+            ("/orders", "/order", false),
+            ("/{id}", "/orders", true),
+            ("/orders", "/{id}", false),
+            ("/{id}", "/{other}", true),
+            ("/{id}", "/{proxy+}", false),
+            ("/{proxy+}", "/{id}", true),
+            ("/{proxy+}", "/a/b/c", true),
+            ("/{proxy+}", "/a/{proxy+}", true),
+            ("/a/{proxy+}", "/{proxy+}", false),
+            ("/a/{proxy+}", "/a", false),
+            ("/{proxy+}", "/", false),
+            ("/a/{id}", "/a/b/c", false),
+            ("/a/{id}/c", "/a/b", false),
+            ("/", "/", true),
+        ] {
+            assert_eq!(covers(pattern, other), expected, "{pattern} {other}");
+        }
+    }
+
+    #[test]
+    fn one_verdict_does_only_if_all_ask_for_the_same() {
+        let mut config = config();
+        let first = config.routes[0].clone();
+        assert!(is_one_verdict(&config));
+        config.routes.push(RouteConfig {
+            path: "/api/other".into(),
+            ..first.clone()
+        });
+        config.routes.push(RouteConfig {
+            path: "/public".into(),
+            token: TokenDemand::None,
+            audience: String::new(),
+            ..first.clone()
+        });
+        assert!(is_one_verdict(&config), "a public route asks for nothing");
+        let edits: [fn(&mut RouteConfig); 8] = [
+            |r| r.audience = "elsewhere".into(),
+            |r| r.scopes = vec!["orders:read".into()],
+            |r| r.any_scope = vec!["orders:read".into()],
+            |r| r.roles = vec!["admin".into()],
+            |r| r.token = TokenDemand::User,
+            |r| r.clients = vec!["app".into()],
+            |r| r.acr = vec!["gold".into()],
+            |r| r.max_age = Some(60),
+        ];
+        for (i, edit) in edits.into_iter().enumerate() {
+            let mut config = config.clone();
+            edit(&mut config.routes[1]);
+            assert!(!is_one_verdict(&config), "edit {i}");
+        }
+    }
+
+    #[test]
+    fn fields_are_held_back_from_who_lacks_what_they_take() {
+        let field = |name: &str, edit: fn(&mut FieldConfig)| {
+            let mut field = FieldConfig {
+                names: vec![name.to_owned()],
+                token: TokenDemand::Either,
+                scopes: vec![],
+                any_scope: vec![],
+                roles: vec![],
+                any_role: vec![],
+                clients: vec![],
+                acr: vec![],
+                max_age: None,
+            };
+            edit(&mut field);
+            field
+        };
+        let route = RouteConfig {
+            audience: "orders".into(),
+            fields: vec![
+                field("Query.a", |f| f.roles = vec!["admin".into()]),
+                field("Query.b", |f| f.roles = vec!["owner".into()]),
+                field("Query.c", |f| f.scopes = vec!["orders:read".into()]),
+                field("Query.d", |f| f.any_scope = vec!["orders:write".into()]),
+                field("Query.e", |f| f.token = TokenDemand::User),
+                field("Query.f", |f| f.token = TokenDemand::Client),
+                field("Query.g", |f| f.clients = vec!["other".into()]),
+                field("Query.h", |f| f.acr = vec!["gold".into()]),
+                field("Query.i", |f| f.max_age = Some(60)),
+                field("Query.j", |f| {
+                    f.any_role = vec!["owner".into(), "user".into()];
+                }),
+            ],
+            ..config().routes[0].clone()
+        };
+        let denied = |now| {
+            let (grant, meta) = (grant_of("alice"), meta());
+            let fields = route.denied_fields(&grant, &meta, UnixTime(now));
+            fields
+                .map(|name| name.replace("Query.", ""))
+                .collect::<String>()
+        };
+        assert_eq!(denied(1_059), "bdfg");
+        assert_eq!(denied(1_060), "bdfgi", "the sign-in is too old by then");
+        let user = grant_of("alice");
+        assert_eq!(route.verdict_holds_for(&user, UnixTime(1_010)), Some(50));
+        assert_eq!(route.verdict_holds_for(&user, UnixTime(1_060)), None);
     }
 
     #[test]

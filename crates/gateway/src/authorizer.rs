@@ -1,4 +1,5 @@
-//! The authorizer's events and answers: every shape in which API Gateway asks, one
+//! The authorizer's events and answers: every shape in which AWS asks (REST, HTTP and
+//! WebSocket APIs, AppSync, and proxies through a function URL or a load balancer), one
 //! way of deciding, one encoder per answer.
 //!
 //! [`event`] reads raw JSON leniently, because a typed reader fails on header values
@@ -9,9 +10,9 @@ mod arn;
 mod credential;
 mod event;
 
-pub use answer::{Answer, Encoded, MAX_ANSWER};
+pub use answer::{Answer, Encoded, MAX_ANSWER, Settings};
 pub use arn::MethodArn;
-pub use credential::{Credential, Missing, credential};
+pub use credential::{Credential, Missing, SUBPROTOCOL, credential};
 pub use event::{AuthorizerEvent, EventKind, UnknownEvent};
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
-//! The Lambda authorizer: reads the event, asks the rules, writes the answer and
+//! The Lambda authorizer, for every way in which AWS can ask one: reads the event, asks the rules, writes the answer and
 //! one log line. Composed in `main.rs`.
 
-use cloakroom_domain::authorize::{Authorizer, Facts, Origin, Outage, Verdict};
+use cloakroom_domain::authorize::{
+    Authorizer, Facts, Origin as CameFrom, Outage, Rejection, Scheme, Verdict,
+};
 use cloakroom_domain::config::Config;
 use cloakroom_domain::ports::{FindFamily, ReadEpoch, Roots, Signer, UpdateFamily, World};
 use cloakroom_domain::time::UnixTime;
 use cloakroom_gateway::authorizer::{
-    Answer, AuthorizerEvent, Credential, Encoded, EventKind, credential,
+    Answer, AuthorizerEvent, Credential, Encoded, EventKind, Settings, credential,
 };
-use cloakroom_gateway::csrf;
+use cloakroom_gateway::csrf::{self, Origin};
 use cloakroom_gateway::entry::FunctionFailure;
 use cloakroom_gateway::telemetry::{Decision, Meter, Metered, Metric};
 use std::sync::Arc;
@@ -86,18 +88,26 @@ where
     ///
     /// What API Gateway is to see as an error: 401 and 503 are never cached so.
     pub async fn handle(&self, event: &[u8]) -> Result<Vec<u8>, FunctionFailure> {
-        let Ok(event) = AuthorizerEvent::parse(event) else {
+        let Ok(mut event) = AuthorizerEvent::parse(event) else {
             Decision::new("authorizer", "unauthorized")
                 .word("reason", "unknown_event")
                 .emit();
             return Err(FunctionFailure::Unauthorized);
         };
+        if event.kind.is_forward_auth() && self.config.authorizer.trust_forwarded {
+            event.take_forwarded();
+        }
         let outcome = self.judge(&event).await;
-        let answer = outcome.answer();
-        let encoded = answer.encode(&event, self.config.authorizer.simple_responses);
-        let (result, unfit) = match encoded {
+        let settings = Settings {
+            simple_responses: self.config.authorizer.simple_responses,
+            one_verdict: self.authorizer.has_one_verdict(),
+        };
+        let (result, unfit) = match outcome.answer().encode(&event, settings) {
             Encoded::Done(result) => (result, false),
-            Encoded::Unfit => (Err(FunctionFailure::Unavailable), true),
+            Encoded::Unfit => match Answer::Unavailable.encode(&event, settings) {
+                Encoded::Done(result) => (result, true),
+                Encoded::Unfit => (Err(FunctionFailure::Unavailable), true),
+            },
         };
         self.log(&event, &outcome, unfit);
         result
@@ -115,6 +125,15 @@ where
             &event.resource,
         );
         match tokio::time::timeout(TIME_BUDGET, decision).await {
+            // Whoever is not AppSync would let them pass.
+            Ok((Verdict::Allow(allowed), facts))
+                if event.kind != EventKind::AppSync && !allowed.denied_fields.is_empty() =>
+            {
+                Outcome {
+                    verdict: Judged::Forbidden("fields"),
+                    facts,
+                }
+            }
             Ok((verdict, facts)) => Outcome {
                 verdict: Judged::Rules(verdict),
                 facts,
@@ -126,7 +145,7 @@ where
     /// The credential, if the request may present one at all from where it comes.
     fn presented<'a>(&self, event: &'a AuthorizerEvent) -> Result<Credential<'a>, Judged> {
         let apis = &self.config.authorizer.apis;
-        if !apis.is_empty() && !apis.contains(&event.arn.api_and_stage()) {
+        if !apis.is_empty() && !apis.contains(&event.asker) {
             return Err(Judged::Unauthorized("foreign_api"));
         }
         let presented = credential(event.kind, &event.headers, self.config.edge)
@@ -137,12 +156,27 @@ where
         {
             return Err(Judged::Forbidden("method_override"));
         }
-        if presented.from_cookie {
-            let origins = &self.config.allowed_origins;
-            csrf::judge(&event.headers, &self.config.issuer, origins)
-                .map_err(|_| Judged::Forbidden("csrf"))?;
+        if self.is_foreign(event, presented) {
+            return Err(Judged::Forbidden("csrf"));
         }
         Ok(presented)
+    }
+
+    /// Whether it may be another site's page that presents what a browser holds.
+    fn is_foreign(&self, event: &AuthorizerEvent, presented: Credential<'_>) -> bool {
+        let (issuer, origins) = (&self.config.issuer, &self.config.allowed_origins);
+        let from = || csrf::origin(&event.headers, issuer, origins);
+        match (event.kind, presented.scheme) {
+            // A browser's script cannot add a header to a WebSocket, but the browser
+            // always says whose script it is (D22).
+            (EventKind::WebSocket, Scheme::Session) => {
+                !matches!(from(), Ok(Origin::Own | Origin::Allowed))
+            }
+            // A ticket is presented on purpose; a program that does so has no origin.
+            (EventKind::WebSocket, Scheme::Ticket) => from().is_err(),
+            _ if presented.from_cookie => csrf::judge(&event.headers, issuer, origins).is_err(),
+            _ => false,
+        }
     }
 
     fn log(&self, event: &AuthorizerEvent, outcome: &Outcome, unfit: bool) {
@@ -157,7 +191,7 @@ where
             .word("kind", event.kind.name())
             .flag("first_use", facts.first_use)
             .calls(&self.meter.take());
-        if event.kind != EventKind::RestToken {
+        if !event.request_id.is_empty() {
             line = line.id("request_id", &event.request_id);
         }
         for (key, value) in [
@@ -168,13 +202,13 @@ where
                 line = line.id(key, value);
             }
         }
-        if facts.identity == Some(Origin::Memory) {
+        if facts.identity == Some(CameFrom::Memory) {
             line = line.count(Metric::IdentityHits, 1);
         }
         match facts.jwt {
-            Some(Origin::Memory) => line = line.count(Metric::JwtMemoryHits, 1),
-            Some(Origin::Item) => line = line.count(Metric::JwtItemHits, 1),
-            Some(Origin::Made) | None => {}
+            Some(CameFrom::Memory) => line = line.count(Metric::JwtMemoryHits, 1),
+            Some(CameFrom::Item) => line = line.count(Metric::JwtItemHits, 1),
+            Some(CameFrom::Made) | None => {}
         }
         if let Some(metric) = outcome.alarm() {
             line = line.count(metric, 1);
@@ -218,6 +252,7 @@ impl Outcome {
             Judged::Rules(Verdict::Unauthorized(rejection)) if rejection.is_alarming() => {
                 Some(Metric::SealsBroken)
             }
+            Judged::Rules(Verdict::Unauthorized(Rejection::Replayed)) => Some(Metric::Replay),
             Judged::Rules(Verdict::Unavailable(Outage::UnknownSeal)) => Some(Metric::UnknownFormat),
             Judged::Rules(Verdict::Unavailable(
                 Outage::StoreThrottled | Outage::SignerThrottled,

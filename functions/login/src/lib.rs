@@ -75,7 +75,7 @@ where
         // link checkers must not start logins (D13).
         let allow = match request.path() {
             "/auth/login" | "/auth/callback" | "/auth/session" => "GET",
-            "/auth/logout" | "/oauth/par" => "POST",
+            "/auth/logout" | "/auth/ws-ticket" | "/oauth/par" => "POST",
             "/oauth/authorize" => "GET, POST",
             _ => {
                 self.refused(&request, "no_such_path");
@@ -87,6 +87,7 @@ where
             ("/auth/callback", &Method::GET) => self.callback(&request).await,
             ("/auth/session", &Method::GET) => self.session(&request).await,
             ("/auth/logout", &Method::POST) => self.logout(&request).await,
+            ("/auth/ws-ticket", &Method::POST) => self.ticket(&request).await,
             ("/oauth/authorize", &Method::GET) => self.authorize(&request).await,
             ("/oauth/authorize", &Method::POST) => self.confirm(&request).await,
             ("/oauth/par", &Method::POST) => self.push(&request).await,

@@ -1,10 +1,12 @@
-//! `GET /auth/session` and `POST /auth/logout`: what the page itself calls.
+//! `GET /auth/session`, `POST /auth/ws-ticket` and `POST /auth/logout`: what the page
+//! itself calls.
 
 use crate::Handler;
 use cloakroom_domain::login::SessionError;
 use cloakroom_domain::ports::{
     CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, UpdateFamily, UseOnce,
 };
+use cloakroom_gateway::authorizer::SUBPROTOCOL;
 use cloakroom_gateway::cookies::{self, SetCookie};
 use cloakroom_gateway::csrf;
 use cloakroom_gateway::http::oauth_error::OAuthError;
@@ -22,6 +24,14 @@ struct ErrorBody {
 struct LogoutBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     logout_url: Option<String>,
+}
+
+#[derive(Serialize)]
+struct TicketBody<'a> {
+    ticket: &'a str,
+    expires_in: u64,
+    /// What the page must offer beside the ticket.
+    subprotocol: &'static str,
 }
 
 /// Why a cookie is not looked at.
@@ -60,6 +70,32 @@ where
                     .id("subject", &view.subject_tag)
                     .emit();
                 Response::json(StatusCode::OK, &view)
+            }
+            Err(error) => self.session_failed(request, error),
+        }
+    }
+
+    /// `POST /auth/ws-ticket`
+    pub(crate) async fn ticket(&self, request: &Request) -> Response {
+        let cookie = match self.cookie(request) {
+            Ok(Some(cookie)) => cookie,
+            Ok(None) => {
+                self.line(request, "session", "no_cookie").emit();
+                return no_session();
+            }
+            Err(refused) => return self.refuse(request, refused),
+        };
+        match self.service.ticket(cookie).await {
+            Ok(ticket) => {
+                self.line(request, "session", "ticket")
+                    .id("subject", &ticket.subject_tag)
+                    .emit();
+                let body = TicketBody {
+                    ticket: ticket.token.expose(),
+                    expires_in: ticket.expires_in,
+                    subprotocol: SUBPROTOCOL,
+                };
+                Response::json(StatusCode::OK, &body)
             }
             Err(error) => self.session_failed(request, error),
         }
@@ -149,6 +185,13 @@ where
         line.emit();
         match error {
             SessionError::NoSession | SessionError::Broken => no_session(),
+            SessionError::TooManyTickets => Response::json(
+                StatusCode::TOO_MANY_REQUESTS,
+                &ErrorBody {
+                    error: "too_many_tickets",
+                    error_description: "this session has as many tickets as it may have at a time",
+                },
+            ),
             SessionError::Unavailable(_) => OAuthError::TemporarilyUnavailable.to_response(),
         }
     }

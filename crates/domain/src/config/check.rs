@@ -4,7 +4,7 @@ mod proof;
 
 use super::{ClientConfig, ClientKind, Config, GrantKind, RouteConfig};
 use crate::claims::CLIENT_NAMESPACE;
-use crate::policy::{PathPattern, TokenDemand};
+use crate::policy::{CONNECT, CONNECT_PATH, GRAPHQL, PathPattern, TokenDemand, is_one_verdict};
 use crate::scope::is_scope_token;
 use std::collections::BTreeSet;
 
@@ -38,6 +38,9 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
     }
     identity_providers(config, &mut fault);
     clients(config, &mut fault);
+    if config.authorizer.token_authorizer && !is_one_verdict(config) {
+        fault("authorizer.token_authorizer: its cache goes by the token alone, so all routes must have one audience and ask for the same; use a REQUEST authorizer".into());
+    }
     audiences(config, &mut fault);
     proof::resources(config, &mut fault);
     routes(config, &mut fault);
@@ -271,14 +274,17 @@ fn routes(config: &Config, fault: &mut impl FnMut(String)) {
     let mut seen = BTreeSet::new();
     for (i, route) in config.routes.iter().enumerate() {
         let at = format!("routes[{i}]");
-        let methods = [
-            "ANY", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT",
-        ];
-        if !methods.contains(&route.method.as_str()) {
+        if !METHODS.contains(&route.method.as_str()) {
             fault(format!(
-                "{at}.method must be ANY or an HTTP method in capitals"
+                "{at}.method must be ANY, an HTTP method in capitals, or CONNECT"
             ));
         }
+        if (route.method == CONNECT) != (route.path == CONNECT_PATH) {
+            fault(format!(
+                "{at}: CONNECT is the method of a WebSocket's {CONNECT_PATH}, and of nothing else"
+            ));
+        }
+        fields(config, route, &at, fault);
         match PathPattern::parse(&route.path) {
             None => fault(format!(
                 "{at}.path must be a path as API Gateway writes it: /orders/{{id}}, /files/{{proxy+}}"
@@ -292,6 +298,57 @@ fn routes(config: &Config, fault: &mut impl FnMut(String)) {
         scopes(&format!("{at}.scopes"), &route.scopes, fault);
         scopes(&format!("{at}.any_scope"), &route.any_scope, fault);
         route_demands(config, route, &at, fault);
+    }
+}
+
+/// What `method` of a route may be.
+const METHODS: [&str; 9] = [
+    "ANY", "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT",
+];
+
+/// Fields are held back by AppSync, if by anybody.
+fn fields(config: &Config, route: &RouteConfig, at: &str, fault: &mut impl FnMut(String)) {
+    if !route.fields.is_empty() && (route.method.as_str(), route.path.as_str()) != GRAPHQL {
+        let (method, path) = GRAPHQL;
+        fault(format!(
+            "{at}.fields: only AppSync holds fields back, and its route is {method} {path}"
+        ));
+    }
+    for (i, field) in route.fields.iter().enumerate() {
+        let at = format!("{at}.fields[{i}]");
+        if field.names.is_empty() || !field.names.iter().all(|name| is_field(name)) {
+            fault(format!(
+                "{at}.names must be fields: Type.field, or the ARN of a field"
+            ));
+        }
+        if field.token == TokenDemand::None || field.demands("").is_empty() {
+            fault(format!("{at} must demand something of a token"));
+        }
+        for client in &field.clients {
+            if config.client(client).is_none() {
+                fault(format!("{at}.clients names a client that does not exist"));
+            }
+        }
+        scopes(&format!("{at}.scopes"), &field.scopes, fault);
+        scopes(&format!("{at}.any_scope"), &field.any_scope, fault);
+    }
+}
+
+fn is_field(name: &str) -> bool {
+    let is_name = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    match name.split_once('.') {
+        Some((of, field)) if is_name(of) => is_name(field),
+        _ => {
+            name.starts_with("arn:")
+                && name.contains(":appsync:")
+                && name.len() <= 512
+                && name
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b":/_-".contains(&b))
+        }
     }
 }
 

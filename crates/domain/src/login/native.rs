@@ -202,7 +202,9 @@ where
                 user,
                 since: opened.grant.created_at,
             })),
-            Err(SessionError::NoSession | SessionError::Broken) => Ok(None),
+            Err(SessionError::NoSession | SessionError::Broken | SessionError::TooManyTickets) => {
+                Ok(None)
+            }
             Err(SessionError::Unavailable(why)) => Err(LoginError::Unavailable(why)),
         }
     }

@@ -1,7 +1,9 @@
 //! A browser session: what the browser may know about it, sliding, and its end.
 
 use super::LoginService;
-use crate::family::{Change, Condition, FamilyRecord, FamilyState, TokenState, Transition};
+use crate::family::{
+    Change, Condition, FamilyRecord, FamilyState, MAX_TOKENS, TokenState, Transition,
+};
 use crate::grant::{self, Opened, Sealer, TokenFault, TokenMeta};
 use crate::ports::{
     Clock, CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, StoreError, UpdateError,
@@ -63,6 +65,21 @@ impl std::fmt::Debug for LoggedOut {
     }
 }
 
+/// A ticket for one WebSocket: the session's stand-in where its cookie does not come
+/// along, and `Authorization` cannot be set.
+#[derive(Debug)]
+pub struct Ticket {
+    /// Good for one `$connect`.
+    pub token: OpaqueToken,
+    /// For so many seconds.
+    pub expires_in: u64,
+    /// For logs.
+    pub subject_tag: String,
+}
+
+/// Seconds from a ticket's issue to its end, used or not.
+const TICKET_LIFE: u64 = 30;
+
 /// There is no session to speak of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum SessionError {
@@ -72,6 +89,9 @@ pub enum SessionError {
     /// A seal is broken. Worth an alarm; the same as the above outside.
     #[error("a seal is broken")]
     Broken,
+    /// It has as many tickets as it may have at a time.
+    #[error("too many tickets")]
+    TooManyTickets,
     /// We cannot tell.
     #[error("temporarily unavailable: {0}")]
     Unavailable(&'static str),
@@ -83,6 +103,7 @@ impl SessionError {
         match self {
             Self::NoSession => "no_session",
             Self::Broken => "broken_seal",
+            Self::TooManyTickets => "too_many_tickets",
             Self::Unavailable(_) => "unavailable",
         }
     }
@@ -160,6 +181,77 @@ where
         }
     }
 
+    /// Makes a ticket for one WebSocket, good for half a minute and never for longer
+    /// than the session.
+    ///
+    /// # Errors
+    ///
+    /// See [`SessionError`].
+    pub async fn ticket(&self, text: &str) -> Result<Ticket, SessionError> {
+        let now = self.world.now();
+        let session = parse(text)?;
+        let (record, opened, roots) = self.open_session(&session, now).await?;
+        let Opened {
+            digest,
+            grant,
+            meta: session,
+            data_key,
+            subject_tag,
+        } = opened;
+        let (dead, live): (Vec<_>, Vec<_>) = record
+            .tokens
+            .iter()
+            .filter(|(_, entry)| entry.kind == TokenKind::WebSocketTicket)
+            .partition(|(_, entry)| entry.expires_at.has_passed(now));
+        if live.len() >= MAX_TOKENS {
+            return Err(SessionError::TooManyTickets);
+        }
+        let expires_at = now
+            .plus(TICKET_LIFE)
+            .min(session.idle_expires_at.unwrap_or(session.expires_at))
+            .min(session.expires_at)
+            .min(grant.absolute_expires_at);
+        let meta = TokenMeta {
+            kind: TokenKind::WebSocketTicket,
+            issued_at: now,
+            expires_at,
+            idle_expires_at: None,
+            ..session
+        };
+        let sealer = Sealer {
+            root: roots.by_id(&record.root).ok_or(TokenFault::Unreadable)?,
+            family: record.id,
+            data_key,
+            entropy: &self.world,
+        };
+        let (token, entry) = sealer
+            .token(&meta)
+            .map_err(|_| SessionError::Unavailable("no entropy"))?;
+        let mut changes = vec![Change::AddToken(token.digest(), Box::new(entry))];
+        changes.extend(dead.iter().map(|(each, _)| Change::RemoveToken(**each)));
+        let transition = Transition {
+            family: record.id,
+            conditions: vec![
+                Condition::State(FamilyState::Active),
+                Condition::Token(digest, TokenState::Live),
+                // Others may be adding at the same time; none of them can add what
+                // this count has not seen.
+                Condition::FewerTokens(record.tokens.len() + MAX_TOKENS - live.len()),
+            ],
+            changes,
+        };
+        match self.store.update_family(&transition).await {
+            Ok(()) => Ok(Ticket {
+                token,
+                expires_in: expires_at.since(now),
+                subject_tag,
+            }),
+            // Ended between read and write, or filled up meanwhile.
+            Err(UpdateError::Refused(_)) => Err(SessionError::NoSession),
+            Err(UpdateError::Store(error)) => Err(error.into()),
+        }
+    }
+
     /// Ends a session here, then says where the browser can end it at the provider.
     /// A session that is over already is no error.
     ///
@@ -185,7 +277,9 @@ where
         let (record, opened, _) = match found.await {
             Ok(found) => found,
             Err(SessionError::Unavailable(why)) => return Err(SessionError::Unavailable(why)),
-            Err(SessionError::NoSession | SessionError::Broken) => return Ok(None),
+            Err(SessionError::NoSession | SessionError::Broken | SessionError::TooManyTickets) => {
+                return Ok(None);
+            }
         };
         match self.store.update_family(&Transition::end(record.id)).await {
             Ok(()) | Err(UpdateError::Refused(_)) => Ok(Some(opened)),

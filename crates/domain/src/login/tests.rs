@@ -727,6 +727,70 @@ async fn a_session_that_ends_during_the_slide_is_over() {
 }
 
 #[tokio::test]
+async fn a_session_gets_tickets_that_end_no_later_than_itself() {
+    let porch = Porch::new();
+    let session = porch.sign_in("alice").await;
+    porch.store.take_calls();
+    let ticket = porch.service.ticket(session.expose()).await.unwrap();
+    assert_eq!(ticket.token.kind(), TokenKind::WebSocketTicket);
+    assert_eq!(ticket.token.family(), session.family());
+    assert_eq!(ticket.expires_in, 30);
+    let calls = porch.store.take_calls();
+    assert_eq!((calls.find, calls.update), (1, 1));
+    let opened = porch.opened(&ticket.token).unwrap();
+    assert_eq!(opened.meta.scope.to_string(), "orders:read");
+    assert_eq!(opened.meta.expires_at, UnixTime(NOW + 30));
+    assert_eq!(opened.meta.idle_expires_at, None);
+    porch.clock.set(NOW + 3_590);
+    let late = porch.service.ticket(session.expose()).await.unwrap();
+    assert_eq!(late.expires_in, 10, "the idle limit of the session");
+    assert_eq!(
+        porch.only_family().tokens.len(),
+        2,
+        "a ticket that is over makes room for the next"
+    );
+}
+
+#[tokio::test]
+async fn a_session_has_a_bounded_number_of_tickets_at_a_time() {
+    let porch = Porch::new();
+    let session = porch.sign_in("alice").await;
+    for _ in 0..crate::family::MAX_TOKENS {
+        porch.service.ticket(session.expose()).await.unwrap();
+    }
+    assert_eq!(
+        porch.service.ticket(session.expose()).await.unwrap_err(),
+        SessionError::TooManyTickets
+    );
+    porch.clock.advance(30);
+    assert!(porch.service.ticket(session.expose()).await.is_ok());
+}
+
+#[tokio::test]
+async fn what_is_no_session_gets_no_ticket() {
+    let porch = Porch::new();
+    let session = porch.sign_in("alice").await;
+    let ticket = porch.service.ticket(session.expose()).await.unwrap();
+    porch.store.take_calls();
+    for text in ["", "x", ticket.token.expose()] {
+        assert_eq!(
+            porch.service.ticket(text).await.unwrap_err(),
+            SessionError::NoSession
+        );
+    }
+    assert_eq!(porch.store.take_calls(), Calls::default(), "D30");
+    porch
+        .store
+        .before_next_update(Transition::end(session.family()));
+    for _ in 0..2 {
+        assert_eq!(
+            porch.service.ticket(session.expose()).await.unwrap_err(),
+            SessionError::NoSession
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_is_no_session_shows_nothing() {
     let porch = Porch::new();
     let session = porch.sign_in("alice").await;

@@ -1,9 +1,11 @@
-//! Writing authorizer answers.
+//! Writing authorizer answers: one outcome, one encoder per shape.
 
+use super::credential::{SUBPROTOCOL, offers_subprotocol};
 use super::event::{AuthorizerEvent, EventKind};
 use crate::entry::FunctionFailure;
 use cloakroom_domain::authorize::Allowed;
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// API Gateway refuses longer answers (quota L-20859C74).
 pub const MAX_ANSWER: usize = 8 * 1024;
@@ -71,6 +73,36 @@ struct SimpleAnswer<'a> {
     context: Option<Context<'a>>,
 }
 
+/// AppSync's: `false` is 401 there, whatever the reason.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AppSyncAnswer<'a> {
+    is_authorized: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolver_context: Option<Context<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    denied_fields: &'a [String],
+    ttl_override: u64,
+}
+
+/// An HTTP response, for a proxy.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HttpAnswer {
+    status_code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_description: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    headers: Option<BTreeMap<&'static str, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    multi_value_headers: Option<BTreeMap<&'static str, [String; 1]>>,
+    /// None; AWS's own types want to be told so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cookies: Option<[&'static str; 0]>,
+    body: &'static str,
+    is_base64_encoded: bool,
+}
+
 /// What the gateway may map into the request to the service. The JWT is in it once.
 #[derive(Serialize)]
 struct Context<'a> {
@@ -82,22 +114,48 @@ struct Context<'a> {
     client_id: &'a str,
     scope: &'a str,
     subject_tag: &'a str,
+    /// For the integration to choose; never what else the client offered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subprotocol: Option<&'static str>,
+}
+
+/// What is set at the gateway and not said in its events.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Whether HTTP APIs of payload 2.0 have `enableSimpleResponses`.
+    pub simple_responses: bool,
+    /// Whether one answer does for all routes. Only then may a TOKEN authorizer's
+    /// answer, which is cached by the token alone, be about more than one.
+    pub one_verdict: bool,
 }
 
 impl Answer<'_> {
     /// Writes the answer as the event's kind demands.
-    pub fn encode(self, event: &AuthorizerEvent, simple_responses: bool) -> Encoded {
-        let document = match (self, event.kind) {
-            (Self::Unauthorized, _) => return Encoded::Done(Err(FunctionFailure::Unauthorized)),
+    pub fn encode(self, event: &AuthorizerEvent, settings: Settings) -> Encoded {
+        let kind = event.kind;
+        let document = match (self, kind) {
+            (answer, EventKind::FunctionUrl | EventKind::LoadBalancer { .. }) => answer.http(kind),
             (Self::Unavailable, _) => return Encoded::Done(Err(FunctionFailure::Unavailable)),
-            (answer, EventKind::HttpV2) if simple_responses => {
-                let context = answer.context(event.kind);
+            (answer, EventKind::AppSync) => answer.appsync(),
+            (Self::Unauthorized, _) => return Encoded::Done(Err(FunctionFailure::Unauthorized)),
+            (answer, EventKind::HttpV2) if settings.simple_responses => {
+                let context = answer.context(event);
                 serde_json::to_vec(&SimpleAnswer {
                     is_authorized: context.is_some(),
                     context,
                 })
             }
-            (answer, kind) => answer.iam(kind, &event.arn.whole_stage()),
+            (
+                answer,
+                EventKind::RestToken
+                | EventKind::RestRequest
+                | EventKind::HttpV1
+                | EventKind::HttpV2
+                | EventKind::WebSocket,
+            ) => match answer.resource(event, settings) {
+                Some(resource) => answer.iam(event, &resource),
+                None => return Encoded::Unfit,
+            },
         };
         match document {
             Ok(document) if document.len() <= MAX_ANSWER && self.is_clean() => {
@@ -107,8 +165,24 @@ impl Answer<'_> {
         }
     }
 
-    fn iam(self, kind: EventKind, resource: &str) -> serde_json::Result<Vec<u8>> {
-        let context = self.context(kind);
+    /// What the policy is about: all of the stage, since the policy of a cached answer
+    /// must not refuse what another key of the cache allows. A TOKEN authorizer's cache
+    /// has one key per token: where routes differ, its answer is about one of them, and
+    /// refuses the others while it is kept (D34).
+    fn resource(&self, event: &AuthorizerEvent, settings: Settings) -> Option<String> {
+        let arn = event.arn.as_ref()?;
+        let is_narrow = event.kind == EventKind::RestToken
+            && !settings.one_verdict
+            && matches!(self, Self::Allow { .. });
+        if is_narrow {
+            arn.alone()
+        } else {
+            Some(arn.whole_stage())
+        }
+    }
+
+    fn iam(self, event: &AuthorizerEvent, resource: &str) -> serde_json::Result<Vec<u8>> {
+        let context = self.context(event);
         serde_json::to_vec(&IamAnswer {
             // Required, and must not be empty.
             principal_id: self
@@ -127,7 +201,79 @@ impl Answer<'_> {
         })
     }
 
-    fn context(&self, kind: EventKind) -> Option<Context<'_>> {
+    /// A refusal is never kept: what is missing may be there a moment later.
+    fn appsync(self) -> serde_json::Result<Vec<u8>> {
+        let (denied_fields, ttl_override) = match self {
+            Self::Allow { allowed, .. } => (&allowed.denied_fields[..], allowed.reusable_for),
+            Self::Forbid { .. } | Self::Unauthorized | Self::Unavailable => (&[][..], 0),
+        };
+        let resolver_context = self.context_with(false, None);
+        serde_json::to_vec(&AppSyncAnswer {
+            is_authorized: resolver_context.is_some(),
+            resolver_context,
+            denied_fields,
+            // AWS takes no more.
+            ttl_override: ttl_override.min(3600),
+        })
+    }
+
+    /// The challenges are those that API Gateway's own answers have (RFC 6750 §3).
+    fn http(self, kind: EventKind) -> serde_json::Result<Vec<u8>> {
+        let mut headers = BTreeMap::from([("cache-control", "no-store".to_owned())]);
+        let (status_code, status, body) = match self {
+            Self::Allow { allowed, .. } => {
+                let jwt = allowed.jwt.expose();
+                headers.insert("authorization", format!("Bearer {jwt}"));
+                (200, "200 OK", "")
+            }
+            Self::Unauthorized => {
+                headers.insert("www-authenticate", r#"Bearer realm="cloakroom""#.to_owned());
+                (401, "401 Unauthorized", r#"{"message":"Unauthorized"}"#)
+            }
+            Self::Forbid { .. } => (403, "403 Forbidden", r#"{"message":"Forbidden"}"#),
+            Self::Unavailable => {
+                headers.insert("retry-after", "1".to_owned());
+                (
+                    503,
+                    "503 Service Unavailable",
+                    r#"{"message":"Service Unavailable"}"#,
+                )
+            }
+        };
+        if !body.is_empty() {
+            headers.insert("content-type", "application/json".to_owned());
+        }
+        let (headers, multi_value_headers) = match kind {
+            EventKind::LoadBalancer {
+                multi_value_headers: true,
+            } => {
+                let lists = headers.into_iter().map(|(name, value)| (name, [value]));
+                (None, Some(lists.collect()))
+            }
+            _ => (Some(headers), None),
+        };
+        serde_json::to_vec(&HttpAnswer {
+            status_code,
+            status_description: (kind != EventKind::FunctionUrl).then_some(status),
+            headers,
+            multi_value_headers,
+            cookies: (kind == EventKind::FunctionUrl).then_some([]),
+            body,
+            is_base64_encoded: false,
+        })
+    }
+
+    fn context(&self, event: &AuthorizerEvent) -> Option<Context<'_>> {
+        let is_rest = matches!(event.kind, EventKind::RestToken | EventKind::RestRequest);
+        let offered = event.kind == EventKind::WebSocket && offers_subprotocol(&event.headers);
+        self.context_with(is_rest, offered.then_some(SUBPROTOCOL))
+    }
+
+    fn context_with(
+        &self,
+        is_rest: bool,
+        subprotocol: Option<&'static str>,
+    ) -> Option<Context<'_>> {
         let Self::Allow {
             allowed,
             subject_tag,
@@ -137,11 +283,12 @@ impl Answer<'_> {
         };
         let jwt = allowed.jwt.expose();
         Some(Context {
-            authorization: (!kind.is_http_api()).then(|| format!("Bearer {jwt}")),
-            jwt: kind.is_http_api().then_some(jwt),
+            authorization: is_rest.then(|| format!("Bearer {jwt}")),
+            jwt: (!is_rest).then_some(jwt),
             client_id: &allowed.client_id,
             scope: &allowed.scope,
             subject_tag,
+            subprotocol,
         })
     }
 

@@ -17,6 +17,9 @@ impl MethodArn {
     /// AWS answers 414 beyond this.
     const MAX_LEN: usize = 1600;
 
+    /// The longest resource that a policy may name (specs B-rest-6).
+    const MAX_RESOURCE: usize = 512;
+
     /// Reads a `methodArn` or `routeArn`. Nothing is built from an ARN of another
     /// shape (D37).
     pub fn parse(text: &str) -> Option<Self> {
@@ -77,6 +80,20 @@ impl MethodArn {
     pub fn whole_stage(&self) -> String {
         format!("{}:{}/{}/*", self.prefix, self.api, self.stage)
     }
+
+    /// This method and path alone, if nothing in them can mean more than itself: the
+    /// path is the client's, and `*` in it would be a live wildcard.
+    pub fn alone(&self) -> Option<String> {
+        let is_plain = self
+            .path
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"/-._~%!&'()+,;=:@".contains(&b));
+        let text = format!(
+            "{}:{}/{}/{}{}",
+            self.prefix, self.api, self.stage, self.method, self.path
+        );
+        (is_plain && text.len() <= Self::MAX_RESOURCE).then_some(text)
+    }
 }
 
 fn is_of(text: &str, more: &[u8]) -> bool {
@@ -113,6 +130,20 @@ mod tests {
                 "D34"
             );
         }
+    }
+
+    #[test]
+    fn a_path_stands_for_itself_only_if_nothing_in_it_is_a_wildcard() {
+        let alone = |path: &str| {
+            let text = format!("arn:aws:execute-api:eu-west-1:111122223333:abc123/prod/GET/{path}");
+            MethodArn::parse(&text).unwrap().alone()
+        };
+        assert_eq!(alone("api/orders").as_deref(), Some(GOOD));
+        for path in ["api/*", "api/o?ders", "${aws:x}", "{id}", "\"", "\u{e9}"] {
+            assert_eq!(alone(path), None, "D34: {path}");
+        }
+        assert!(alone(&"a".repeat(400)).is_some());
+        assert_eq!(alone(&"a".repeat(500)), None);
     }
 
     #[test]

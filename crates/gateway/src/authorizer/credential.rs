@@ -9,6 +9,12 @@ use cloakroom_domain::config::Edge;
 /// In an HTTP API the edge function moves the client's `Authorization` here.
 pub(super) const RENAMED_HEADER: &str = "x-cloakroom-token";
 
+/// The subprotocol that a WebSocket speaks when it brings a ticket: a server has to
+/// choose one of those that the client offers, and must not choose the ticket.
+pub const SUBPROTOCOL: &str = "cloakroom";
+
+const SUBPROTOCOLS: &str = "sec-websocket-protocol";
+
 /// What a request presents.
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct Credential<'a> {
@@ -61,6 +67,19 @@ pub fn credential(
     headers: &Headers,
     edge: Edge,
 ) -> Result<Credential<'_>, Missing> {
+    match kind {
+        EventKind::WebSocket => of_websocket(headers),
+        EventKind::AppSync => of_appsync(headers),
+        EventKind::RestToken
+        | EventKind::RestRequest
+        | EventKind::HttpV1
+        | EventKind::HttpV2
+        | EventKind::FunctionUrl
+        | EventKind::LoadBalancer { .. } => of_request(kind, headers, edge),
+    }
+}
+
+fn of_request(kind: EventKind, headers: &Headers, edge: Edge) -> Result<Credential<'_>, Missing> {
     let one = |name| headers.one(name).map_err(|_| Missing::Ambiguous);
     let renamed = if kind.is_http_api() {
         one(RENAMED_HEADER)?
@@ -82,6 +101,73 @@ pub fn credential(
             from_cookie: true,
         }),
         (Some(value), None, edge) => from_header(value, edge),
+    }
+}
+
+/// A WebSocket API has no cache, so the cookie may come to it in every topology, and
+/// the edge function does not stand before it: `Session` is nobody's to say.
+fn of_websocket(headers: &Headers) -> Result<Credential<'_>, Missing> {
+    let header = headers
+        .one("authorization")
+        .map_err(|_| Missing::Ambiguous)?;
+    let cookie = cookies::value(headers, cookies::SESSION).map_err(|_| Missing::Ambiguous)?;
+    match (header, cookie, ticket(headers)?) {
+        (None, None, None) => Err(Missing::Nothing),
+        (Some(value), None, None) => from_header(value, Edge::None),
+        (None, Some(text), None) => Ok(Credential {
+            scheme: Scheme::Session,
+            text,
+            from_cookie: true,
+        }),
+        (None, None, Some(text)) => Ok(Credential {
+            scheme: Scheme::Ticket,
+            text,
+            from_cookie: false,
+        }),
+        _ => Err(Missing::Ambiguous),
+    }
+}
+
+/// The ticket among the subprotocols. Any other token there is misplaced: what a client
+/// offers is written down in more places than a credential should be.
+fn ticket(headers: &Headers) -> Result<Option<&str>, Missing> {
+    let mut tokens = subprotocols(headers).filter(|offered| offered.starts_with("cr_"));
+    match (tokens.next(), tokens.next()) {
+        (None, _) => Ok(None),
+        (Some(_), Some(_)) => Err(Missing::Ambiguous),
+        // Without one that can be chosen, the browser would close the connection that
+        // used up the ticket.
+        (Some(token), None) if token.starts_with("cr_wt_") && offers_subprotocol(headers) => {
+            Ok(Some(token))
+        }
+        (Some(_), None) => Err(Missing::Scheme),
+    }
+}
+
+/// Whether a WebSocket offers our subprotocol, which has then to be chosen.
+pub(super) fn offers_subprotocol(headers: &Headers) -> bool {
+    subprotocols(headers).any(|offered| offered == SUBPROTOCOL)
+}
+
+fn subprotocols(headers: &Headers) -> impl Iterator<Item = &str> {
+    headers
+        .all(SUBPROTOCOLS)
+        .flat_map(|line| line.split(','))
+        .map(|offered| offered.trim_matches([' ', '\t']))
+}
+
+/// AppSync hands over the whole header. Its clients send the bare token: a scheme
+/// would be taken for that of another of its modes.
+fn of_appsync(headers: &Headers) -> Result<Credential<'_>, Missing> {
+    match headers.one("authorization") {
+        Err(_) => Err(Missing::Ambiguous),
+        Ok(None) => Err(Missing::Nothing),
+        Ok(Some(value)) if value.contains(' ') => from_header(value, Edge::None),
+        Ok(Some(text)) => Ok(Credential {
+            scheme: Scheme::Bearer,
+            text,
+            from_cookie: false,
+        }),
     }
 }
 

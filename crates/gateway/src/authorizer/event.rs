@@ -2,19 +2,23 @@
 
 use super::arn::MethodArn;
 use crate::headers::Headers;
+use cloakroom_domain::policy;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 
-/// A question of API Gateway.
+/// A question of a gateway.
 #[derive(Debug)]
 pub struct AuthorizerEvent {
     /// How the answer must look.
     pub kind: EventKind,
-    /// Which API and stage asks.
-    pub arn: MethodArn,
-    /// The HTTP method that the gateway matched.
+    /// Who asks: `<api id>/<stage>`, an AppSync API's id, a target group's ARN.
+    pub asker: String,
+    /// What an IAM answer is about; the kinds that have no such answer have none.
+    pub arn: Option<MethodArn>,
+    /// The HTTP method that the gateway matched, `CONNECT` for a WebSocket.
     pub method: String,
-    /// The resource that the gateway matched: a path with its variables.
+    /// The resource that the gateway matched: a path with its variables. Empty if we
+    /// cannot be sure that everybody reads the path as we do; that matches no route.
     pub resource: String,
     /// The client's headers, cookies among them.
     pub headers: Headers,
@@ -33,6 +37,18 @@ pub enum EventKind {
     HttpV1,
     /// HTTP API, payload 2.0.
     HttpV2,
+    /// WebSocket API, `$connect`.
+    WebSocket,
+    /// AppSync, Lambda authorization.
+    AppSync,
+    /// Forward-auth through a function URL: the answer is an HTTP response.
+    FunctionUrl,
+    /// Forward-auth through a load balancer.
+    LoadBalancer {
+        /// Whether its target group has multi-value headers; the answer must have
+        /// what the event has.
+        multi_value_headers: bool,
+    },
 }
 
 impl EventKind {
@@ -43,6 +59,10 @@ impl EventKind {
             Self::RestRequest => "rest_request",
             Self::HttpV1 => "http_v1",
             Self::HttpV2 => "http_v2",
+            Self::WebSocket => "websocket",
+            Self::AppSync => "appsync",
+            Self::FunctionUrl => "function_url",
+            Self::LoadBalancer { .. } => "load_balancer",
         }
     }
 
@@ -50,6 +70,11 @@ impl EventKind {
     /// `Authorization` can be neither overwritten nor removed there (specs B-http-6).
     pub const fn is_http_api(self) -> bool {
         matches!(self, Self::HttpV1 | Self::HttpV2)
+    }
+
+    /// Whether a proxy asks, and is answered with an HTTP response.
+    pub const fn is_forward_auth(self) -> bool {
+        matches!(self, Self::FunctionUrl | Self::LoadBalancer { .. })
     }
 }
 
@@ -68,19 +93,30 @@ impl AuthorizerEvent {
     pub fn parse(bytes: &[u8]) -> Result<Self, UnknownEvent> {
         let event: Map<String, Value> = serde_json::from_slice(bytes).map_err(|_| UnknownEvent)?;
         let version = event.get("version").and_then(Value::as_str);
-        let kind = match (text(&event, "type"), version) {
-            ("TOKEN", None) => EventKind::RestToken,
-            ("REQUEST", None) => EventKind::RestRequest,
-            ("REQUEST", Some("1.0")) => EventKind::HttpV1,
-            ("REQUEST", Some("2.0")) => EventKind::HttpV2,
-            _ => return Err(UnknownEvent),
-        };
-        let read = match kind {
-            EventKind::RestToken => Self::token(&event),
-            EventKind::RestRequest | EventKind::HttpV1 => Self::request(kind, &event),
-            EventKind::HttpV2 => Self::request_v2(&event),
+        let read = match (event.get("type").map(Value::as_str), version) {
+            (Some(Some("TOKEN")), None) => Self::token(&event),
+            (Some(Some("REQUEST")), None) if is_connect(&event) => Self::websocket(&event),
+            (Some(Some("REQUEST")), None) => Self::request(EventKind::RestRequest, &event),
+            (Some(Some("REQUEST")), Some("1.0")) => Self::request(EventKind::HttpV1, &event),
+            (Some(Some("REQUEST")), Some("2.0")) => Self::request_v2(&event),
+            // The others do not say what they are.
+            (None, Some("2.0")) => Self::function_url(&event),
+            (None, None) if event.contains_key("authorizationToken") => Self::appsync(&event),
+            (None, None) => Self::load_balancer(&event),
+            _ => None,
         };
         read.ok_or(UnknownEvent)
+    }
+
+    /// Takes what a proxy asks about from the headers in which it says so. Whatever is
+    /// not said exactly once matches no route.
+    pub fn take_forwarded(&mut self) {
+        let one = |name| self.headers.one(name).ok().flatten().unwrap_or_default();
+        let method = one("x-forwarded-method").to_owned();
+        let uri = one("x-forwarded-uri");
+        let path = uri.split(['?', '#']).next().unwrap_or_default();
+        self.resource = plain(path).to_owned();
+        self.method = method;
     }
 
     /// The gateway hands over one header and the path that the client sent.
@@ -92,35 +128,55 @@ impl AuthorizerEvent {
         }
         Some(Self {
             kind: EventKind::RestToken,
+            asker: arn.api_and_stage(),
             method: arn.method().to_owned(),
-            resource: arn.path().to_owned(),
+            resource: plain(arn.path()).to_owned(),
             headers,
             request_id: String::new(),
-            arn,
+            arn: Some(arn),
         })
     }
 
     fn request(kind: EventKind, event: &Map<String, Value>) -> Option<Self> {
         let context = object(event, "requestContext")?;
-        // A WebSocket's `$connect` looks the same and must not be answered as if it
-        // were a request.
-        if context.contains_key("connectionId") {
-            return None;
-        }
         let arn = MethodArn::parse(text(event, "methodArn"))?;
         let method = text(event, "httpMethod");
         let resource = text(event, "resource");
         let agrees = is_or_absent(context, "httpMethod", method)
             && is_or_absent(context, "resourcePath", resource)
             && belongs(context, &arn)
-            && arn.method() == method;
+            && arn.method() == method
+            // A WebSocket must not be answered as if it were a request.
+            && !context.contains_key("connectionId");
         agrees.then(|| Self {
             kind,
+            asker: arn.api_and_stage(),
             method: method.to_owned(),
             resource: resource.to_owned(),
             headers: headers_v1(event),
             request_id: text(context, "requestId").to_owned(),
-            arn,
+            arn: Some(arn),
+        })
+    }
+
+    /// The one event of a WebSocket that is authorized: what comes after it comes over
+    /// the connection that it opened.
+    fn websocket(event: &Map<String, Value>) -> Option<Self> {
+        let context = object(event, "requestContext")?;
+        let arn = MethodArn::parse(text(event, "methodArn"))?;
+        let agrees = arn.method() == CONNECT_ROUTE
+            && arn.path() == "/"
+            && text(context, "routeKey") == CONNECT_ROUTE
+            && is_or_absent(context, "eventType", "CONNECT")
+            && belongs(context, &arn);
+        agrees.then(|| Self {
+            kind: EventKind::WebSocket,
+            asker: arn.api_and_stage(),
+            method: policy::CONNECT.to_owned(),
+            resource: policy::CONNECT_PATH.to_owned(),
+            headers: headers_v1(event),
+            request_id: text(context, "requestId").to_owned(),
+            arn: Some(arn),
         })
     }
 
@@ -139,13 +195,98 @@ impl AuthorizerEvent {
         let agrees = is_or_absent(context, "routeKey", route) && belongs(context, &arn);
         agrees.then(|| Self {
             kind: EventKind::HttpV2,
+            asker: arn.api_and_stage(),
             method: method.to_owned(),
             resource: resource.to_owned(),
             headers: headers_v2(event),
             request_id: text(context, "requestId").to_owned(),
-            arn,
+            arn: Some(arn),
         })
     }
+
+    /// What an operation is called, and what it selects, is its sender's to say: the
+    /// route is the request that all of them are, and fields are held back one by one.
+    fn appsync(event: &Map<String, Value>) -> Option<Self> {
+        let context = object(event, "requestContext")?;
+        let asker = text(context, "apiId");
+        let token = event.get("authorizationToken").and_then(Value::as_str)?;
+        let mut headers = Headers::default();
+        headers.push("authorization", token);
+        let (method, resource) = policy::GRAPHQL;
+        (!asker.is_empty()).then(|| Self {
+            kind: EventKind::AppSync,
+            asker: asker.to_owned(),
+            arn: None,
+            method: method.to_owned(),
+            resource: resource.to_owned(),
+            headers,
+            request_id: text(context, "requestId").to_owned(),
+        })
+    }
+
+    fn function_url(event: &Map<String, Value>) -> Option<Self> {
+        let context = object(event, "requestContext")?;
+        let http = object(context, "http")?;
+        let (url, stage) = (text(context, "apiId"), text(context, "stage"));
+        let path = text(event, "rawPath");
+        // An HTTP API's own request looks the same, but for its host.
+        let agrees = text(context, "domainName").contains(".lambda-url.")
+            && text(event, "routeKey") == "$default"
+            && !url.is_empty()
+            && is_or_absent(http, "path", path);
+        agrees.then(|| Self {
+            kind: EventKind::FunctionUrl,
+            asker: format!("{url}/{stage}"),
+            arn: None,
+            method: text(http, "method").to_owned(),
+            resource: plain(path).to_owned(),
+            headers: headers_v2(event),
+            request_id: text(context, "requestId").to_owned(),
+        })
+    }
+
+    fn load_balancer(event: &Map<String, Value>) -> Option<Self> {
+        let elb = object(object(event, "requestContext")?, "elb")?;
+        let asker = text(elb, "targetGroupArn");
+        let multi_value_headers = object(event, "multiValueHeaders").is_some();
+        let headers = headers_v1(event);
+        // A load balancer numbers requests by a header of its own.
+        let trace = headers.all("x-amzn-trace-id").next();
+        let request_id = trace.unwrap_or_default().to_owned();
+        (!asker.is_empty()).then(|| Self {
+            request_id,
+            kind: EventKind::LoadBalancer {
+                multi_value_headers,
+            },
+            asker: asker.to_owned(),
+            arn: None,
+            method: text(event, "httpMethod").to_owned(),
+            resource: plain(text(event, "path")).to_owned(),
+            headers,
+        })
+    }
+}
+
+const CONNECT_ROUTE: &str = "$connect";
+
+fn is_connect(event: &Map<String, Value>) -> bool {
+    object(event, "requestContext").is_some_and(|context| context.contains_key("connectionId"))
+}
+
+/// A path that a client sent, if everybody reads it as we do; else nothing. Who stands
+/// behind us may decode it and resolve its dots, and so come to another resource than
+/// the one that was judged (D34). Only what can be part of no pattern may be encoded:
+/// a space, and bytes beyond ASCII.
+fn plain(path: &str) -> &str {
+    let mut encoded = path.split('%').skip(1);
+    let is_plain = !path.split('/').any(|segment| matches!(segment, "." | ".."))
+        && encoded.all(|rest| {
+            rest.get(..2)
+                .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+                .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+                .is_some_and(|byte| byte == b' ' || byte >= 0x80)
+        });
+    if is_plain { path } else { "" }
 }
 
 /// `multiValueHeaders` has every value, `headers` the last: a client that sends two

@@ -1,6 +1,8 @@
 //! Events of every kind in, answers of every kind out. The shapes are those of AWS's
 //! documentation; whatever a client can change in them is changed here.
 
+mod kinds;
+
 use super::*;
 use crate::entry::FunctionFailure;
 use crate::headers::Headers;
@@ -144,7 +146,7 @@ mod parsing {
             assert_eq!(event.kind, kind);
             assert_eq!(event.method, "GET", "{kind:?}");
             assert_eq!(event.resource, "/request", "{kind:?}");
-            assert_eq!(event.arn.api_and_stage(), "abcdef123/test", "{kind:?}");
+            assert_eq!(event.asker, "abcdef123/test", "{kind:?}");
             let name = if kind == EventKind::HttpV2 {
                 "x-cloakroom-token"
             } else {
@@ -242,30 +244,12 @@ mod parsing {
     }
 
     #[test]
-    fn a_websockets_connect_is_no_request() {
-        // As AWS sends it: no resource, no method, and a connection.
-        let mut event = rest_request();
-        for pointer in [
-            "/resource",
-            "/path",
-            "/httpMethod",
-            "/requestContext/resourcePath",
-        ] {
-            event = without(event, pointer);
+    fn what_has_a_connection_is_no_request() {
+        for event in [rest_request(), http_v1()] {
+            let id = json!("LVYVcfvoIAMCJtg=");
+            let event = with(event, "/requestContext/connectionId", id);
+            assert!(parse(&event).is_err());
         }
-        event["methodArn"] =
-            json!("arn:aws:execute-api:us-east-1:123456789012:abcdef123/test/$connect");
-        event["requestContext"]["routeKey"] = json!("$connect");
-        event["requestContext"]["eventType"] = json!("CONNECT");
-        event["requestContext"]["connectionId"] = json!("LVYVcfvoIAMCJtg=");
-        assert!(parse(&event).is_err());
-        // And whatever else of it looks like a request.
-        let event = with(
-            rest_request(),
-            "/requestContext/connectionId",
-            json!("LVYVcfvoIAMCJtg="),
-        );
-        assert!(parse(&event).is_err());
     }
 
     #[test]
@@ -644,11 +628,17 @@ mod answers {
             jwt: jwt(size),
             client_id: "demo-machine".to_owned(),
             scope: "orders:read profile".to_owned(),
+            denied_fields: Vec::new(),
+            reusable_for: 30,
         }
     }
 
     fn encode(answer: Answer<'_>, event: &Value, simple: bool) -> Encoded {
-        answer.encode(&parse(event).unwrap(), simple)
+        let settings = Settings {
+            simple_responses: simple,
+            one_verdict: true,
+        };
+        answer.encode(&parse(event).unwrap(), settings)
     }
 
     fn document(answer: Answer<'_>, event: &Value, simple: bool) -> Value {
@@ -926,7 +916,8 @@ proptest! {
             for edge in [Edge::None, Edge::Cloudfront] {
                 let _ = credential(event.kind, &event.headers, edge);
             }
-            let refused = Answer::Forbid { subject_tag: None }.encode(&event, true);
+            let settings = Settings { simple_responses: true, one_verdict: false };
+            let refused = Answer::Forbid { subject_tag: None }.encode(&event, settings);
             prop_assert!(matches!(refused, Encoded::Done(Ok(_))));
         }
         // Whatever a client writes into a header, it is one or no credential.

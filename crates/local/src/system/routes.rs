@@ -4,8 +4,8 @@ use super::StartError;
 use super::functions::Functions;
 use crate::apigateway::{Authorizer, Edge, Flavour, Integration, Route};
 use bytes::Bytes;
-use cloakroom_domain::config::{self, Config};
-use cloakroom_domain::policy::TokenDemand;
+use cloakroom_domain::config::{self, Config, RouteConfig};
+use cloakroom_domain::policy::{CONNECT, CONNECT_PATH, GRAPHQL, TokenDemand};
 use http::Method;
 use std::sync::Arc;
 use url::Url;
@@ -50,7 +50,12 @@ pub(super) fn all(
         Arc::clone(&functions.authorizer),
     ));
     let mut routes = Vec::new();
-    for route in &config.routes {
+    // Neither a WebSocket API nor AppSync is emulated.
+    let elsewhere = |route: &&RouteConfig| {
+        let key = (route.method.as_str(), route.path.as_str());
+        key == (CONNECT, CONNECT_PATH) || key == GRAPHQL
+    };
+    for route in config.routes.iter().filter(|route| !elsewhere(route)) {
         routes.push(Route {
             method: method(&route.method)?,
             resource: route.path.clone(),
