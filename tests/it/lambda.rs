@@ -7,6 +7,7 @@ use crate::oauth::introspection;
 use crate::walk;
 use cloakroom_local::system::{Options, System};
 use cloakroom_tests::browser::client;
+use cloakroom_tests::table::Table;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -29,6 +30,11 @@ pub(crate) struct Deployed {
 
 impl Deployed {
     pub(crate) async fn start(options: Options) -> Self {
+        Self::start_after(options, async |_, _| {}).await
+    }
+
+    /// Lets `prepare` change the functions' environment first.
+    async fn start_after(options: Options, prepare: impl AsyncFn(&System, &Path)) -> Self {
         let files = tempfile::tempdir().unwrap();
         let env_file = files.path().join("functions.env");
         let port = TcpListener::bind("127.0.0.1:0")
@@ -43,6 +49,7 @@ impl Deployed {
         })
         .await
         .unwrap();
+        prepare(&system, &env_file).await;
         // Whatever is asked for, no secret is in a log (D64).
         let mut env = OpenOptions::new().append(true).open(&env_file).unwrap();
         for name in ["CLOAKROOM_LOG", "RUST_LOG", "AWS_LAMBDA_LOG_LEVEL"] {
@@ -130,6 +137,46 @@ async fn the_bootstraps_do_what_the_handlers_do() {
     walk::browser(&deployed.system).await;
     walk::native(&deployed.system).await;
     walk::refreshes(&deployed.system).await;
+}
+
+/// `cloakroom setup`, at the system's own endpoints: another table and other keys.
+async fn set_up(system: &System, env_file: &Path) {
+    let done = Command::new(env!("CARGO"))
+        .args([
+            "run",
+            "--quiet",
+            "--package",
+            "cloakroom",
+            "--",
+            "setup",
+            "--env-file",
+        ])
+        .arg(env_file)
+        .envs(system.environment())
+        .env("CLOAKROOM_TABLE", "made-by-setup")
+        .output()
+        .await
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    let text = std::fs::read_to_string(env_file).unwrap();
+    assert!(text.contains("CLOAKROOM_TABLE=made-by-setup\n"));
+    assert!(!text.contains(system.backends().signing_key()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bootstraps_run_on_what_setup_makes() {
+    let deployed = Deployed::start_after(Options::default(), set_up).await;
+    walk::machine(&deployed.system).await;
+    walk::browser(&deployed.system).await;
+    assert_eq!(
+        Table::of(&deployed.system).count().await,
+        0,
+        "the system's own table"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

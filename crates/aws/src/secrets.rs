@@ -24,6 +24,16 @@ pub enum SecretError {
     Unavailable(#[from] CallFailure),
 }
 
+/// The secret that a setting refers to could not be had: the function does not start.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{setting} cannot be had")]
+pub struct SettingWithoutSecret {
+    /// The setting, by its name in the configuration.
+    setting: String,
+    #[source]
+    fault: SecretError,
+}
+
 impl Secrets {
     /// Asks the services of this configuration.
     pub fn new(config: &SdkConfig) -> Self {
@@ -59,16 +69,21 @@ impl Secrets {
     ///
     /// # Errors
     ///
-    /// See [`SecretError`].
+    /// When one of them cannot be had.
     pub async fn of_providers(
         &self,
         config: &Config,
         env: impl Fn(&str) -> Option<String>,
-    ) -> Result<BTreeMap<String, Zeroizing<String>>, SecretError> {
+    ) -> Result<BTreeMap<String, Zeroizing<String>>, SettingWithoutSecret> {
         let mut secrets = BTreeMap::new();
-        for idp in &config.identity_providers {
+        for (i, idp) in config.identity_providers.iter().enumerate() {
             if let Some(reference) = &idp.client_secret {
-                secrets.insert(idp.id.clone(), self.resolve(reference, &env).await?);
+                let secret = self.resolve(reference, &env).await;
+                let secret = secret.map_err(|fault| SettingWithoutSecret {
+                    setting: format!("identity_providers[{i}].client_secret"),
+                    fault,
+                })?;
+                secrets.insert(idp.id.clone(), secret);
             }
         }
         Ok(secrets)

@@ -6,6 +6,9 @@ use crate::place::{Aws, Place};
 use crate::{Answer, print};
 use cloakroom_aws::dynamo::create_table;
 use cloakroom_aws::kms::{create_mac_key, create_signing_key};
+use cloakroom_domain::client::generate_secret;
+use cloakroom_domain::config::{Config, SecretRef};
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,7 +18,8 @@ use std::path::{Path, PathBuf};
 /// Works against AWS or what stands in for it at AWS_ENDPOINT_URL_DYNAMODB and
 /// AWS_ENDPOINT_URL_KMS. A table that is there is kept; keys are made anew each time,
 /// of the kind that the configuration's `jwt.algorithm` needs. The table's name is
-/// CLOAKROOM_TABLE, or `cloakroom`.
+/// CLOAKROOM_TABLE, or `cloakroom`. Secrets that the configuration wants from the
+/// environment are written for what stands in for AWS alone; others are named.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   AWS_ENDPOINT_URL=http://127.0.0.1:5000 cloakroom setup --env-file .env")]
@@ -76,6 +80,12 @@ pub(crate) async fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
     if stands_in {
         environment.extend(given(CREDENTIALS));
     }
+    for name in wanted(&config) {
+        match secret(name, &config, stands_in)? {
+            Some(secret) => environment.push((name, secret)),
+            None => print::note(&format!("the function login needs {name} too")),
+        }
+    }
     let lines: Vec<_> = environment
         .iter()
         .map(|(name, value)| format!("{name}={value}\n"))
@@ -85,6 +95,31 @@ pub(crate) async fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
         .map_err(|_| Failure::new(format!("the file {} cannot be written", file.display())))?;
     print::line(&format!("the environment is in {}", file.display()));
     Ok(Answer::Yes)
+}
+
+/// The variables in which the configuration expects our secrets at the providers.
+fn wanted(config: &Config) -> BTreeSet<&str> {
+    let providers = config.identity_providers.iter();
+    let names = providers.filter_map(|idp| match &idp.client_secret {
+        Some(SecretRef::Env(name)) => Some(name.as_str()),
+        Some(SecretRef::Ssm(_) | SecretRef::SecretsManager(_)) | None => None,
+    });
+    names.collect()
+}
+
+/// As it was given, where what is given may be written at all. A system on one machine
+/// gets one that no provider knows, so that its functions start.
+fn secret(name: &str, config: &Config, stands_in: bool) -> Result<Option<String>, Failure> {
+    if !stands_in {
+        return Ok(None);
+    }
+    match Place::variable(name) {
+        None if config.is_loopback() => {
+            let secret = generate_secret(&cloakroom_aws::world())?;
+            Ok(Some(secret.to_string()))
+        }
+        given => Ok(given),
+    }
 }
 
 fn given(names: &[&'static str]) -> Vec<(&'static str, String)> {

@@ -565,6 +565,25 @@ async fn setup_makes_what_doctor_finds_good() {
     assert_eq!(keys["keys"][0]["signs"], true);
     assert_eq!(keys["keys"][0]["jwk"]["alg"], "RS256");
 
+    // The provider's secret as it was given, where it may be written; a system on one
+    // machine gets one, and others are told.
+    let given = std::fs::read_to_string(dev.env_file()).unwrap();
+    let secret = |text: &str| {
+        let mut lines = text.lines().map(str::to_owned);
+        lines.find(|line| line.starts_with("CLOAKROOM_DEMO_IDP_SECRET="))
+    };
+    assert_eq!(secret(&text), secret(&given));
+    let other = dev.dir.path().join("another.env");
+    let made = dev
+        .command("setup --env-file")
+        .arg(&other)
+        .env("CLOAKROOM_DEMO_IDP_SECRET", "")
+        .output()
+        .unwrap();
+    assert!(made.status.success() && made.stderr.is_empty());
+    let made = secret(&std::fs::read_to_string(&other).unwrap()).unwrap();
+    assert_eq!(made.len(), "CLOAKROOM_DEMO_IDP_SECRET=".len() + 43);
+
     // The table is kept, the keys are new, the file is kept aside; and without a
     // file, standard output has no credential.
     assert_eq!(
