@@ -77,8 +77,7 @@ async fn a_set_is_fetched_once_until_its_time_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_of_unknown_kids_makes_one_fetch_per_cool_down() {
-    // D12
+async fn a_flood_of_unknown_kids_makes_one_fetch_per_cool_down_d12() {
     let (issuer, clock, cache) = start(&["a"]);
     assert!(knows(&cache, "a").await);
     for round in 1..=2 {
@@ -113,8 +112,7 @@ async fn a_burst_on_a_cold_cache_makes_one_fetch() {
 }
 
 #[tokio::test]
-async fn a_new_key_is_found_at_once_and_the_old_one_stays() {
-    // D63
+async fn a_new_key_is_found_at_once_and_the_old_one_stays_d63() {
     let (issuer, clock, cache) = start(&["old"]);
     assert!(knows(&cache, "old").await);
     issuer.publish(&["old", "new"]);
