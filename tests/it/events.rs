@@ -155,7 +155,10 @@ const EXPECTED: &[(&str, Expected)] = &[
     ("login/confirm-without-login", error(400, "not_pending")),
     ("login/empty-object", error(400, "invalid_request")),
     ("login/login", Status(303)),
-    ("login/login-duplicate-parameter", error(400, "refused")),
+    (
+        "login/login-duplicate-parameter",
+        error(400, "invalid_request"),
+    ),
     ("login/login-forged-host", Status(303)),
     ("login/login-head", Fails(405, None)),
     ("login/login-http-2", Status(303)),
