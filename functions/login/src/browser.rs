@@ -143,17 +143,17 @@ fn callback_parameters<'a>(
     })
 }
 
-/// Loaded ahead, or inside another page: nobody has asked for this (D14).
+/// Loaded ahead, or by a page as a part of itself (a frame, an image, a script's
+/// `fetch`): nobody has asked for this (D14). Programs that say nothing may go on.
 pub(crate) fn is_speculative(request: &Request) -> bool {
-    let has = |name, word: &str| {
+    let says = |name, is: fn(&str) -> bool| {
         request
             .headers()
             .all(name)
-            .any(|value| value.to_ascii_lowercase().contains(word))
+            .any(|value| is(&value.to_ascii_lowercase()))
     };
-    has("sec-purpose", "prefetch")
-        || has("purpose", "prefetch")
-        || ["iframe", "frame", "embed", "object"]
-            .iter()
-            .any(|dest| has("sec-fetch-dest", dest))
+    let ahead = |purpose: &str| purpose.contains("prefetch");
+    says("sec-purpose", ahead)
+        || says("purpose", ahead)
+        || says("sec-fetch-dest", |dest| dest != "document")
 }
