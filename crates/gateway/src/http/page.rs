@@ -34,8 +34,8 @@ impl Page<'_> {
         });
         format!(
             "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width\">\n<title>{title}</title>\n\
-             {style}{refresh}</head>\n<body>\n{body}\n</body>\n</html>\n"
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
+             {style}{refresh}</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
         )
     }
 
