@@ -12,7 +12,7 @@ use cloakroom_aws::secrets::Secrets;
 use cloakroom_domain::config::Config;
 use cloakroom_domain::ports::World;
 use cloakroom_domain::time::UnixTime;
-use cloakroom_gateway::settings::Source as _;
+use cloakroom_gateway::settings::{Env, Source as _};
 use cloakroom_oidc::Oidc;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,8 +56,10 @@ impl Functions {
                 .map_err(|error| StartError::Part(error.to_string()))?,
             world.clone(),
         );
+        // Ours at the demo provider is new at each start; others come from outside.
+        let variable = |name: &str| environment.value(name).or_else(|| Env.value(name));
         let secrets = Secrets::new(backends.sdk())
-            .of_providers(config, |name| environment.value(name))
+            .of_providers(config, variable)
             .await
             .map_err(|error| StartError::Part(error.to_string()))?;
         let providers = Oidc::new(config, secrets, &world.clock)
