@@ -1,21 +1,15 @@
-// One page over Cloakroom. It never sees a token: the browser sends the session
-// cookie by itself, and `X-CSRF` shows that a page of ours asked, not a form elsewhere.
+// The example page: what the browser holds, what the service received.
+
+import { fetch, loginUrl, logout, session, Unavailable } from './cloakroom.js';
 
 const TICKET_LENGTH = 76;
 
 const element = (id) => document.getElementById(id);
 
-/** Sends a request with the session; `data` is null unless the answer is JSON. */
-async function ask(path, method = 'GET') {
-  const response = await fetch(path, { method, headers: { 'X-CSRF': '1' }, cache: 'no-store' });
-  const data = await response.json().catch(() => null);
-  return { status: response.status, ok: response.ok, data };
-}
-
 /** What a status means to the person in front of the screen. */
 function inWords(status) {
   switch (status) {
-    case 401: return 'Refused (401): you are not signed in, or your session has ended.';
+    case 401: return 'Refused (401): nobody was signed in.';
     case 403: return 'Refused (403): you are known, but you may not see this.';
     case 429: return 'Refused (429): too many requests. Wait a moment and try again.';
     case 503: return 'Unavailable (503): nobody can tell right now who you are, so nobody is let in. Try again.';
@@ -23,38 +17,56 @@ function inWords(status) {
   }
 }
 
-const NO_ANSWER = 'No answer: the gateway cannot be reached.';
+function whyNot(error) {
+  return error instanceof Unavailable ? inWords(error.status) : 'No answer: the gateway cannot be reached.';
+}
 
 // Who is there
 
-async function refresh() {
-  element('who').textContent = 'Asking …';
-  try {
-    const { status, ok, data } = await ask('/auth/session');
-    if (ok && data) {
-      showSession(data);
-      await showIdentity();
-    } else {
-      showNobody(status === 401 ? 'Nobody is signed in.' : inWords(status));
-    }
-  } catch {
-    showNobody(NO_ANSWER);
-  }
-}
+let shown; // whose identity is on the page
 
-function showSession({ subject, claims = {}, expires_in: end, idle_expires_in: idle }) {
-  const { name, email, roles = [] } = claims;
+// Without a user there is more to say than that: see `ended` and `signOut`.
+session.addEventListener('change', () => session.user && showSession());
+
+session.addEventListener('ended', ({ detail: { reason } }) => {
+  if (reason === 'expired') askToSignInAgain();
+  else if (!session.user) showNobody('You have signed out in another tab.');
+});
+
+session.addEventListener('expiring', ({ detail: { seconds, extendable } }) => {
+  element('expiring-text').textContent =
+    `Your session ends in ${inTime(seconds)}.${extendable ? '' : ' Then you will have to sign in again.'}`;
+  element('stay').hidden = !extendable;
+  element('expiring').hidden = false;
+});
+
+session.addEventListener('signin', (event) => {
+  event.preventDefault();
+  askToSignInAgain();
+});
+
+function showSession() {
+  const { subject, claims: { name, email, roles = [] } } = session.user;
   const known = [email, roles.length > 0 && `roles ${roles.join(', ')}`].filter(Boolean).join('; ');
   element('who').textContent = `You are ${name ?? subject}${known && ` (${known})`}.`;
-  element('until').textContent = `The session ends at ${clock(end)}, or at ${clock(idle)} if you do nothing.`;
+  element('until').textContent =
+    `The session ends at ${clock(session.idleEndsAt)} if you do nothing, and at ${clock(session.endsAt)} in any case.`;
+  element('expiring').hidden = true;
+  element('again').close();
   showSignedIn(true);
+  if (shown !== subject) showIdentity();
+  shown = subject;
 }
 
 function showNobody(why) {
   element('who').textContent = why;
   element('until').textContent = '';
+  element('expiring').hidden = true;
+  element('verdict').textContent = '';
+  element('answer').hidden = true;
   showSignedIn(false);
   showReceived(null);
+  shown = undefined;
 }
 
 function showSignedIn(signedIn) {
@@ -65,21 +77,34 @@ function showSignedIn(signedIn) {
   element('readable').textContent = document.cookie === '' ? 'no cookie at all' : `only ${document.cookie}`;
 }
 
-function clock(secondsFromNow) {
-  const then = new Date(Date.now() + secondsFromNow * 1000);
+/** In another tab, so that nothing on this page is lost. */
+function askToSignInAgain() {
+  element('expiring').hidden = true;
+  if (!element('again').open) element('again').showModal();
+}
+
+function clock(then) {
   return then.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' });
+}
+
+function inTime(seconds) {
+  return seconds < 90 ? `${seconds} seconds` : `${Math.round(seconds / 60)} minutes`;
 }
 
 // What the service saw
 
 async function showIdentity() {
-  const { ok, data } = await ask('/api/profile');
-  showReceived(ok ? data : null);
+  const response = await fetch('/api/profile').catch(() => null);
+  showReceived(response?.ok ? await response.json() : null);
 }
 
 function showReceived(profile) {
   element('identity').hidden = !profile;
   element('no-identity').hidden = Boolean(profile);
+  const { sub, aud, exp } = profile?.claims ?? {};
+  element('about').textContent = sub ?? '';
+  element('for').textContent = aud ?? '';
+  element('good-until').textContent = exp ? clock(new Date(exp * 1000)) : '';
   element('jwt-header').textContent = pretty(profile?.header);
   element('jwt-claims').textContent = pretty(profile?.claims);
   element('names').replaceChildren(...(profile?.received_headers ?? []).map(nameItem));
@@ -102,47 +127,45 @@ async function call(path) {
   const answer = element('answer');
   verdict.textContent = `Asking ${path} …`;
   try {
-    const { status, ok, data } = await ask(path);
-    verdict.textContent = ok ? `${path} answered (${status}).` : inWords(status);
+    const response = await fetch(path, { cache: 'no-store' });
+    const data = await response.json().catch(() => null);
+    verdict.textContent = response.ok ? `${path} answered (${response.status}).` : inWords(response.status);
     answer.textContent = pretty(data);
     answer.hidden = data === null;
-    if (status === 401) showNobody('Nobody is signed in.');
-    if (ok && path === '/api/profile') showReceived(data);
-  } catch {
-    verdict.textContent = NO_ANSWER;
+    if (response.ok && path === '/api/profile') showReceived(data);
+  } catch (error) {
+    verdict.textContent = whyNot(error);
     answer.hidden = true;
   }
 }
 
 async function signOut() {
   try {
-    const { status, ok, data } = await ask('/auth/logout', 'POST');
-    if (!ok && status !== 401) {
-      element('who').textContent = `You are still signed in. ${inWords(status)}`;
-      return;
-    }
-    const elsewhere = webAddress(data?.logout_url);
-    if (elsewhere) location.assign(elsewhere);
-    else location.reload();
-  } catch {
-    element('who').textContent = `You are still signed in. ${NO_ANSWER}`;
+    await logout();
+    showNobody('Nobody is signed in.');
+  } catch (error) {
+    element('who').textContent = `You are still signed in. ${whyNot(error)}`;
   }
-}
-
-/** The identity provider's sign-out page, if that is what it is: never `javascript:`. */
-function webAddress(text) {
-  if (typeof text !== 'string' || !URL.canParse(text)) return null;
-  const url = new URL(text);
-  return ['https:', 'http:'].includes(url.protocol) ? url.href : null;
 }
 
 // Start
 
 element('dots').textContent = '•'.repeat(TICKET_LENGTH - 'cr_st_'.length);
 element('sign-out').addEventListener('click', signOut);
+element('stay').addEventListener('click', () => session.refresh().catch(() => {}));
+element('sign-in-again').href = loginUrl({ returnTo: '/signed-in.html' });
+element('stay-out').addEventListener('click', () => element('again').close());
+// Also by the Escape key.
+element('again').addEventListener('close', () => {
+  if (session.user) return;
+  session.giveUp();
+  showNobody('Your session has ended.');
+});
 for (const button of document.querySelectorAll('[data-call]')) {
   button.addEventListener('click', () => call(button.dataset.call));
 }
-// A page that comes out of the back-forward cache may show a session that is gone.
-addEventListener('pageshow', ({ persisted }) => persisted && refresh());
-await refresh();
+try {
+  if (!await session.refresh()) showNobody('Nobody is signed in.');
+} catch (error) {
+  showNobody(whyNot(error));
+}

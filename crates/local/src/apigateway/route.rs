@@ -39,10 +39,15 @@ pub enum Integration {
 
 impl Integration {
     /// One document, whatever is asked: the example page, which only local mode has.
+    /// Whoever serves such a page says the same: a page cannot forbid its own framing.
     pub fn document(media_type: &'static str, body: Bytes) -> Self {
         let headers = [
             (header::CONTENT_TYPE, media_type),
             (header::CACHE_CONTROL, "no-cache"),
+            (header::CONTENT_SECURITY_POLICY, "frame-ancestors 'none'"),
+            (header::X_FRAME_OPTIONS, "DENY"),
+            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+            (header::REFERRER_POLICY, "same-origin"),
         ];
         Self::Service(Router::new().fallback(move || std::future::ready((headers, body.clone()))))
     }

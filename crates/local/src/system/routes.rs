@@ -11,7 +11,7 @@ use std::sync::Arc;
 use url::Url;
 
 /// The example page and its parts.
-const PAGE: [(&str, &str, &str); 3] = [
+const PAGE: [(&str, &str, &str); 6] = [
     (
         "/",
         "text/html; charset=utf-8",
@@ -21,6 +21,21 @@ const PAGE: [(&str, &str, &str); 3] = [
         "/app.js",
         "text/javascript; charset=utf-8",
         include_str!("../../../../examples/spa/app.js"),
+    ),
+    (
+        "/cloakroom.js",
+        "text/javascript; charset=utf-8",
+        include_str!("../../../../examples/spa/cloakroom.js"),
+    ),
+    (
+        "/signed-in.html",
+        "text/html; charset=utf-8",
+        include_str!("../../../../examples/spa/signed-in.html"),
+    ),
+    (
+        "/signed-in.js",
+        "text/javascript; charset=utf-8",
+        include_str!("../../../../examples/spa/signed-in.js"),
     ),
     (
         "/style.css",
