@@ -49,8 +49,10 @@ function showSession() {
   const { subject, claims: { name, email, roles = [] } } = session.user;
   const known = [email, roles.length > 0 && `roles ${roles.join(', ')}`].filter(Boolean).join('; ');
   element('who').textContent = `You are ${name ?? subject}${known && ` (${known})`}.`;
-  element('until').textContent =
-    `The session ends at ${clock(session.idleEndsAt)} if you do nothing, and at ${clock(session.endsAt)} in any case.`;
+  const [idle, end] = [clock(session.idleEndsAt), clock(session.endsAt)];
+  element('until').textContent = session.idleEndsAt < session.endsAt
+    ? `The session ends at ${idle} if you do nothing, and at ${end} in any case.`
+    : `The session ends at ${end}.`;
   element('expiring').hidden = true;
   element('again').close();
   showSignedIn(true);
