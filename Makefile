@@ -11,6 +11,11 @@ VENV_READY := $(VENV)/.ready
 # Only where there is a package.json.
 NODE_READY := $(if $(wildcard package.json),node_modules/.ready)
 
+# From the distribution, when we may install and they are missing. Elsewhere: CHROMIUM and
+# FIREFOX say where they are.
+BROWSERS_READY := target/tools/browsers
+BROWSERS := chromium firefox-esr
+
 # The version is in the path, so that another one is another target.
 DENY_VERSION := 0.20.2
 DENY_ROOT := target/tools/cargo-deny-$(DENY_VERSION)
@@ -30,6 +35,13 @@ test: $(VENV_READY) $(NODE_READY) ## every test that needs no AWS account
 	cargo test --workspace
 	node infra/edge/run-vectors.mjs
 	cd tests/sam && ../../$(VENV)/bin/python -m unittest
+	$(MAKE) test-browser
+
+# Some of it is another provider's, which is not everywhere: those tests say so.
+.PHONY: test-browser
+test-browser: $(NODE_READY) $(BROWSERS_READY) ## sign-in in Chromium and Firefox (part of test)
+	[ -x $${CARGO_TARGET_DIR:-target}/debug/cloakroom ] || cargo build --package cloakroom
+	node --test --test-force-exit --test-reporter spec tests/browser/*.test.mjs
 
 .PHONY: lint
 lint: $(DENY) ## formatting, clippy, dependency direction, licences and bans
@@ -70,6 +82,18 @@ $(VENV_READY): tests/requirements.txt
 
 node_modules/.ready: package.json $(wildcard package-lock.json)
 	npm ci --no-audit --no-fund
+	touch $@
+
+$(BROWSERS_READY):
+	mkdir -p $(@D)
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		missing=$$(for name in $(BROWSERS) glewlwyd; do command -v $$name >/dev/null || echo $$name; done); \
+		install="env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends"; \
+		[ -z "$$missing" ] || { \
+			apt-get update -qq; \
+			$$install $(BROWSERS) && { $$install glewlwyd || true; }; \
+		} || exit 1; \
+	fi
 	touch $@
 
 # No registry has a current binary of it; unoptimized it builds in two minutes
