@@ -41,7 +41,7 @@ test: $(VENV_READY) $(NODE_READY) ## every test that needs no AWS account
 .PHONY: test-browser
 test-browser: $(NODE_READY) $(BROWSERS_READY) ## sign-in in Chromium and Firefox (part of test)
 	[ -x $${CARGO_TARGET_DIR:-target}/debug/cloakroom ] || cargo build --package cloakroom
-	node --test --test-force-exit --test-reporter spec tests/browser/*.test.mjs
+	node --test --test-concurrency 2 --test-force-exit --test-reporter spec tests/browser/*.test.mjs
 
 .PHONY: lint
 lint: $(DENY) ## formatting, clippy, dependency direction, licences and bans
