@@ -152,6 +152,7 @@ async function signOut() {
 
 // Start
 
+element('who').textContent = 'Asking …';
 element('dots').textContent = '•'.repeat(TICKET_LENGTH - 'cr_st_'.length);
 element('sign-out').addEventListener('click', signOut);
 element('stay').addEventListener('click', () => session.refresh().catch(() => {}));
