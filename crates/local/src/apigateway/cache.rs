@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_do_not_run_into_each_other() {
+    fn parts_do_not_run_into_each_other_d31() {
         assert_eq!(Key::new(["a", "bc"]), Key::new(["a", "bc"]));
         assert_ne!(Key::new(["a", "bc"]), Key::new(["ab", "c"]));
         assert_ne!(Key::new(["a", ""]), Key::new(["a"]));
