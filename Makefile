@@ -55,8 +55,9 @@ lint: $(DENY) ## formatting, clippy, dependency direction, licences and bans
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 
 .PHONY: bench
-bench: ## cold start, latency, CPU, memory and size of the authorizer
+bench: $(VENV_READY) $(NODE_READY) ## the authorizer beside its peers: cold start, latency, CPU, memory, size
 	cargo build --release --package cloakroom-authorizer
+	cargo build --release --package cloakroom-peers
 	cargo run --package cloakroom-tests --bin bench -- target/release/authorizer $(BENCH_ARGS)
 	@# 200 clients refresh for 30 s: nobody is logged out, no 5xx.
 	cargo test --package cloakroom-tests --test it -- --ignored --nocapture --exact \

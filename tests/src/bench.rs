@@ -1,22 +1,26 @@
-//! Measures the authorizer as it is deployed: the release bootstrap, under an
-//! emulated Runtime API, against the embedded DynamoDB and KMS. Start reading at
-//! [`run`]; its cases are the lines of the table in the architecture.
+//! Measures the authorizer as it is deployed, beside its peers: release programs, under an
+//! emulated Runtime API, against the same embedded DynamoDB and KMS, in one run. Start
+//! reading at [`run`]; its cases are the lines of the table in the architecture.
 
 mod bootstrap;
+mod machine;
+mod peer_items;
+mod program;
 mod report;
 mod runtime_api;
 
-pub use report::{Figure, Report};
+pub use report::{Aim, Report, Row};
 
 use crate::oauth;
-use bootstrap::Bootstrap;
+use bootstrap::{Bootstrap, Expected};
 use cloakroom_local::system::{self, System};
+use program::{CLOAKROOM, EMPTY, GET_ITEM, NODE, Program, Role};
 use report::{megabytes, micros, millis, percentile};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::iter;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What went wrong, in our own words.
@@ -25,141 +29,296 @@ pub type Fault = Box<dyn Error + Send + Sync>;
 /// What to measure, and how often.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The release binary.
+    /// The release binary; the peers are beside it.
     pub bootstrap: PathBuf,
-    /// How often it is started.
+    /// Whether the peers are measured too.
+    pub peers: bool,
+    /// How often each is started.
     pub starts: usize,
     /// How many tokens there are; each is used once per uncached case.
     pub tokens: usize,
     /// How often one token is used in the cached case.
     pub repeats: usize,
-    /// Shows what the bootstrap logs.
+    /// Shows what the programs log.
     pub verbose: bool,
 }
 
-/// Starts a local system and measures one authorizer after another against it.
+/// The programs take turns this often, so that a machine that slows down slows all.
+const ROUNDS: usize = 10;
+
+/// Starts a local system and measures one program after another against it.
 ///
 /// # Errors
 ///
-/// If a part does not start, or if the authorizer refuses one of its tokens:
+/// If a part does not start, or if an authorizer refuses one of its tokens:
 /// refusals are cheap, and would make good figures.
 pub async fn run(options: &Options) -> Result<Report, Fault> {
-    if options.starts == 0 || options.tokens < 2 || options.repeats == 0 {
-        return Err(
-            "nothing to measure: one start, two tokens and one repeat are the least".into(),
-        );
+    if options.starts == 0 || options.tokens < 20 || options.repeats < ROUNDS {
+        return Err("nothing to measure: one start, 20 tokens and 10 repeats are the least".into());
     }
-    let file = options.bootstrap.as_path();
-    let size = std::fs::metadata(file)
-        .map_err(|_| format!("there is no bootstrap at {}", file.display()))?
-        .len();
     let scratch = tempfile::tempdir()?;
+    let programs = program::all(&options.bootstrap, options.peers, scratch.path())?;
     let system = System::start(system::Options {
         env_file: Some(scratch.path().join("functions.env")),
         ..system::Options::default()
     })
     .await?;
-    let events = events(&system, options.tokens).await;
-    let start = || Bootstrap::start(file, system.environment(), options.verbose);
-
-    let first_use = each_once(&mut start().await?, &events).await?;
-    // Another process: it remembers nothing, but the items now hold the JWTs.
-    let mut second = start().await?;
-    let stored = each_once(&mut second, &events).await?;
-    let cached = one_again(&mut second, &events, options.repeats).await?;
-    let peak = second.peak_memory();
-    drop(second);
-
-    let mut starts = Vec::new();
-    let mut firsts = Vec::new();
-    for event in events.iter().cycle().take(options.starts) {
-        let mut fresh = start().await?;
-        starts.push(fresh.started_in());
-        firsts.push(fresh.invoke(event).await?);
+    let tokens = tokens(&system, options.tokens).await;
+    if options.peers {
+        peer_items::plant(&system, &tokens).await?;
     }
+    let events: Vec<_> = tokens.iter().map(|token| event(token)).collect();
+    let junk = event(&"x".repeat(76));
 
-    let (starts, firsts) = (percentile(starts, 50), percentile(firsts, 50));
-    Ok(Report::new([
-        Figure::new(
-            "start: exec to first /next",
-            "ms",
-            Some(10.0),
-            millis(starts),
+    let mut benches = Vec::new();
+    for program in programs {
+        let start = || Bootstrap::start(&program, system.environment(), options.verbose);
+        let mut costs = BTreeMap::new();
+        if program.role == Role::Authorizer {
+            let first_use = each_once(&mut start().await?, &events).await?;
+            costs.insert(Case::FirstUse, first_use);
+        }
+        // Another process: it remembers nothing, but the items now hold the JWTs.
+        let mut process = start().await?;
+        if program.role != Role::Nothing {
+            costs.insert(Case::Miss, each_once(&mut process, &events).await?);
+        }
+        benches.push(Bench {
+            program,
+            process,
+            costs,
+            starts: Vec::new(),
+            firsts: Vec::new(),
+        });
+    }
+    take_turns(&mut benches, &events, &junk, options).await?;
+    for n in 0..options.starts {
+        for bench in &mut benches {
+            let event = events.get(n % events.len()).ok_or("no event")?;
+            let mut fresh =
+                Bootstrap::start(&bench.program, system.environment(), options.verbose).await?;
+            bench.starts.push(fresh.started_in());
+            bench
+                .firsts
+                .push(fresh.invoke(event, Expected::Allow).await?);
+        }
+    }
+    Ok(report(&benches, scratch.path()))
+}
+
+/// A program, its process, and what was found out about it.
+struct Bench {
+    program: Program,
+    process: Bootstrap,
+    costs: BTreeMap<Case, Cost>,
+    starts: Vec<Duration>,
+    firsts: Vec<Duration>,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Case {
+    /// A token that the process remembers.
+    Hit,
+    /// A token whose JWT is in the table.
+    Miss,
+    /// A token that nobody has used yet.
+    FirstUse,
+    /// What is no token.
+    Junk,
+}
+
+impl Case {
+    const ALL: [(Self, [&'static str; 3]); 4] = [
+        (
+            Self::Hit,
+            ["hit: CPU", "hit: latency", "hit: latency, 99 %"],
         ),
-        Figure::new("start: first invocation", "ms", Some(5.0), millis(firsts)),
-        Figure::new("cached: CPU", "µs", Some(150.0), cached.cpu.map(micros)),
-        Figure::new("cached: latency", "ms", None, cached.latency(50)),
-        Figure::new("cached: latency, 99 %", "ms", None, cached.latency(99)),
-        Figure::new("JWT in the item: CPU", "µs", None, stored.cpu.map(micros)),
-        Figure::new("JWT in the item: latency", "ms", None, stored.latency(50)),
-        Figure::new("first use: CPU", "µs", None, first_use.cpu.map(micros)),
-        Figure::new("first use: latency", "ms", None, first_use.latency(50)),
-        Figure::new("peak memory", "MB", Some(14.0), peak.map(megabytes)),
-        Figure::new("file", "MB", None, megabytes(size)),
-        Figure::new(
-            "zip",
-            "MB",
-            Some(4.194_304),
-            zipped(file, scratch.path()).map(megabytes),
+        (
+            Self::Miss,
+            [
+                "JWT in the item: CPU",
+                "JWT in the item: latency",
+                "JWT in the item: latency, 99 %",
+            ],
         ),
-    ]))
+        (
+            Self::FirstUse,
+            [
+                "first use: CPU",
+                "first use: latency",
+                "first use: latency, 99 %",
+            ],
+        ),
+        (
+            Self::Junk,
+            ["junk: CPU", "junk: latency", "junk: latency, 99 %"],
+        ),
+    ];
+}
+
+/// The cases that need no table, by all programs in turn.
+async fn take_turns(
+    benches: &mut [Bench],
+    events: &[Vec<u8>],
+    junk: &[u8],
+    options: &Options,
+) -> Result<(), Fault> {
+    let known = events.last().ok_or("no event")?;
+    for _ in 0..ROUNDS {
+        for bench in &mut *benches {
+            let count = options.repeats / ROUNDS;
+            let refusal = match bench.program.role {
+                Role::Authorizer => Expected::Refusal,
+                Role::Nothing => Expected::Allow,
+                Role::Reader => continue,
+            };
+            for (case, event, expected) in [
+                (Case::Hit, known.as_slice(), Expected::Allow),
+                (Case::Junk, junk, refusal),
+            ] {
+                let again = iter::repeat_n(event, count);
+                let cost = measure(&mut bench.process, again, expected).await?;
+                bench.costs.entry(case).or_default().add(cost);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn report(benches: &[Bench], scratch: &std::path::Path) -> Report {
+    let mut report = Report {
+        machine: machine::lines(),
+        programs: benches.iter().map(|bench| bench.program.name).collect(),
+        rows: Vec::new(),
+        aims: Vec::new(),
+    };
+    let mut row = |name, unit, of: &dyn Fn(&Bench) -> Option<f64>| {
+        let figures = benches
+            .iter()
+            .filter_map(|bench| Some((bench.program.name, of(bench)?)));
+        report.rows.push(Row {
+            name,
+            unit,
+            figures: figures.collect(),
+        });
+    };
+    row("start: exec to first /next", "ms", &|bench| {
+        Some(millis(percentile(bench.starts.clone(), 50)))
+    });
+    row("start: first invocation", "ms", &|bench| {
+        Some(millis(percentile(bench.firsts.clone(), 50)))
+    });
+    for (case, [cpu, median, late]) in Case::ALL {
+        row(cpu, "µs", &|bench| {
+            bench.costs.get(&case)?.cpu().map(micros)
+        });
+        row(median, "ms", &|bench| {
+            Some(bench.costs.get(&case)?.latency(50))
+        });
+        row(late, "ms", &|bench| {
+            Some(bench.costs.get(&case)?.latency(99))
+        });
+    }
+    row("peak memory", "MB", &|bench| {
+        bench.process.peak_memory().map(megabytes)
+    });
+    row("zip", "MB", &|bench| {
+        program::zipped(&bench.program, scratch).map(megabytes)
+    });
+
+    report.at_most_times(
+        "start: exec to first /next",
+        CLOAKROOM,
+        ("start: exec to first /next", NODE),
+        0.2,
+    );
+    report.at_most_above("start: exec to first /next", CLOAKROOM, EMPTY, 8.0);
+    report.at_most("start: exec to first /next", CLOAKROOM, 10.0);
+    report.at_most("start: first invocation", CLOAKROOM, 3.0);
+    report.at_most_times("hit: CPU", CLOAKROOM, ("hit: CPU", EMPTY), 1.35);
+    report.at_most_times("hit: CPU", CLOAKROOM, ("hit: CPU", NODE), 0.2);
+    report.at_most("hit: CPU", CLOAKROOM, 150.0);
+    report.at_most_times(
+        "JWT in the item: latency",
+        CLOAKROOM,
+        ("JWT in the item: latency", GET_ITEM),
+        1.15,
+    );
+    report.at_most_times(
+        "JWT in the item: CPU",
+        CLOAKROOM,
+        ("JWT in the item: CPU", GET_ITEM),
+        1.15,
+    );
+    // The floor is what an event costs that is not even looked at.
+    report.at_most_times("junk: CPU", CLOAKROOM, ("junk: CPU", EMPTY), 1.1);
+    report.at_most_times("peak memory", CLOAKROOM, ("peak memory", NODE), 0.2);
+    report.at_most("peak memory", CLOAKROOM, 14.0);
+    report.at_most("zip", CLOAKROOM, 4.194_304);
+    report
 }
 
 /// What a case cost.
+#[derive(Default)]
 struct Cost {
-    /// Per invocation; Linux alone tells.
-    cpu: Option<Duration>,
+    /// Per invocation, in each round; Linux alone tells.
+    cpu: Vec<Duration>,
     latencies: Vec<Duration>,
 }
 
 impl Cost {
+    fn cpu(&self) -> Option<Duration> {
+        (!self.cpu.is_empty()).then(|| percentile(self.cpu.clone(), 50))
+    }
+
     fn latency(&self, percent: usize) -> f64 {
         millis(percentile(self.latencies.clone(), percent))
+    }
+
+    fn add(&mut self, other: Self) {
+        self.cpu.extend(other.cpu);
+        self.latencies.extend(other.latencies);
     }
 }
 
 /// Every token once; the first tenth only opens connections.
-async fn each_once(bootstrap: &mut Bootstrap, events: &[Vec<u8>]) -> Result<Cost, Fault> {
+async fn each_once(process: &mut Bootstrap, events: &[Vec<u8>]) -> Result<Cost, Fault> {
     let (warm, measured) = events.split_at(events.len() / 10);
     for event in warm {
-        bootstrap.invoke(event).await?;
+        process.invoke(event, Expected::Allow).await?;
     }
-    measure(bootstrap, measured).await
-}
-
-/// The last token, which the bootstrap has just seen, again and again.
-async fn one_again(
-    bootstrap: &mut Bootstrap,
-    events: &[Vec<u8>],
-    repeats: usize,
-) -> Result<Cost, Fault> {
-    measure(bootstrap, events.last().into_iter().cycle().take(repeats)).await
+    measure(process, measured.iter().map(Vec::as_slice), Expected::Allow).await
 }
 
 async fn measure<'a>(
-    bootstrap: &mut Bootstrap,
-    events: impl IntoIterator<Item = &'a Vec<u8>>,
+    process: &mut Bootstrap,
+    events: impl IntoIterator<Item = &'a [u8]>,
+    expected: Expected,
 ) -> Result<Cost, Fault> {
-    let before = bootstrap.cpu();
+    let before = process.cpu();
     let mut latencies = Vec::new();
     for event in events {
-        latencies.push(bootstrap.invoke(event).await?);
+        latencies.push(process.invoke(event, expected).await?);
     }
-    let spent = iter::zip(before, bootstrap.cpu()).next();
+    let spent = iter::zip(before, process.cpu()).next();
     let count = u32::try_from(latencies.len())?;
     Ok(Cost {
-        cpu: spent.map(|(before, after)| after.saturating_sub(before) / count),
+        cpu: spent
+            .map(|(before, after)| after.saturating_sub(before) / count)
+            .into_iter()
+            .collect(),
         latencies,
     })
 }
 
-/// One event for each of `count` new tokens.
-async fn events(system: &System, count: usize) -> Vec<Vec<u8>> {
-    let mut events = Vec::with_capacity(count);
+/// `count` new tokens.
+async fn tokens(system: &System, count: usize) -> Vec<String> {
+    let mut tokens = Vec::with_capacity(count);
     for _ in 0..count {
-        events.push(event(&oauth::machine_token(system).await));
+        tokens.push(oauth::machine_token(system).await);
     }
-    events
+    tokens
 }
 
 /// A REST API's REQUEST authorizer event with the headers of an ordinary client.
@@ -209,17 +368,4 @@ fn event(token: &str) -> Vec<u8> {
     })
     .to_string()
     .into_bytes()
-}
-
-/// How large the file is as it is uploaded.
-fn zipped(file: &Path, scratch: &Path) -> Option<u64> {
-    let archive = scratch.join("bootstrap.zip");
-    let done = Command::new("python3")
-        .args(["-m", "zipfile", "-c"])
-        .args([archive.as_path(), file])
-        .stderr(Stdio::null())
-        .status()
-        .ok()?;
-    let archive = std::fs::metadata(archive).ok()?;
-    done.success().then_some(archive.len())
 }

@@ -1,11 +1,11 @@
-//! One process of the authorizer: started as Lambda starts it, asked, and weighed.
+//! One process of a function: started as Lambda starts it, asked, and weighed.
 
 use super::Fault;
+use super::program::Program;
 use super::runtime_api::{Answer, RuntimeApi};
 use axum::body::Bytes;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::process::{Child, Command};
@@ -13,9 +13,6 @@ use tokio::time::timeout;
 
 /// Longer than any answer takes; whoever takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// What `/proc` counts CPU time in: 1/100 s for every program on Linux.
-const TICK: Duration = Duration::from_millis(10);
 
 /// A running bootstrap, which ends when this is dropped.
 pub(super) struct Bootstrap {
@@ -29,7 +26,7 @@ pub(super) struct Bootstrap {
 impl Bootstrap {
     /// Starts the file and waits until it asks for its first event.
     pub(super) async fn start(
-        file: &Path,
+        program: &Program,
         environment: &BTreeMap<String, String>,
         verbose: bool,
     ) -> Result<Self, Fault> {
@@ -41,8 +38,9 @@ impl Bootstrap {
                 Stdio::null()
             }
         };
-        let mut command = Command::new(file);
+        let mut command = Command::new(&program.file);
         command
+            .args(&program.arguments)
             .env_clear()
             .envs(environment)
             .env("AWS_LAMBDA_RUNTIME_API", api.address().to_string())
@@ -51,6 +49,7 @@ impl Bootstrap {
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .env("AWS_LAMBDA_LOG_GROUP_NAME", "/aws/lambda/authorizer")
             .env("AWS_LAMBDA_LOG_STREAM_NAME", "bench")
+            .envs(program.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(output())
             .stderr(output())
@@ -76,8 +75,12 @@ impl Bootstrap {
         self.started_in
     }
 
-    /// Hands in an event that must be allowed; says how long the answer took.
-    pub(super) async fn invoke(&mut self, event: &[u8]) -> Result<Duration, Fault> {
+    /// Hands in an event whose answer must be as expected; says how long it took.
+    pub(super) async fn invoke(
+        &mut self,
+        event: &[u8],
+        expected: Expected,
+    ) -> Result<Duration, Fault> {
         if !self.waiting {
             timeout(PATIENCE, self.api.asked()).await??;
         }
@@ -86,15 +89,23 @@ impl Bootstrap {
         let begun = Instant::now();
         let answer = timeout(PATIENCE, self.api.invoke(event)).await??;
         let took = begun.elapsed();
-        if !allows(&answer) {
-            return Err("the authorizer refused a token: --verbose says why".into());
+        if !expected.is(&answer) {
+            return Err(
+                format!("a function did not answer with {expected:?}: --verbose says why").into(),
+            );
         }
         Ok(took)
     }
 
-    /// User and system time of all its threads, those that have ended included.
+    /// Time on a CPU of all its threads, from the kernel's accounting.
     pub(super) fn cpu(&self) -> Option<Duration> {
-        ticks(&self.proc("stat")?).map(|ticks| TICK * ticks)
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()?)).ok()?;
+        tasks
+            .map(|task| {
+                let text = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
+                on_cpu(&text)
+            })
+            .sum()
     }
 
     /// The most memory that it ever held, in bytes.
@@ -107,22 +118,34 @@ impl Bootstrap {
     }
 }
 
-fn allows(answer: &Answer) -> bool {
-    let Answer::Response(body) = answer else {
-        return false;
-    };
-    serde_json::from_slice::<Value>(body)
-        .is_ok_and(|body| body["policyDocument"]["Statement"][0]["Effect"] == "Allow")
+/// What an answer must be. Refusals are cheap, and would make good figures.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Expected {
+    /// A policy that allows.
+    Allow,
+    /// A thrown refusal.
+    Refusal,
 }
 
-/// `utime` and `stime`, fields 14 and 15 of proc_pid_stat(5). The name before them
-/// is in brackets and may hold spaces.
-fn ticks(stat: &str) -> Option<u32> {
-    let (_, fields) = stat.rsplit_once(") ")?;
-    let mut fields = fields.split(' ').skip(11);
-    let user: u32 = fields.next()?.parse().ok()?;
-    let system: u32 = fields.next()?.parse().ok()?;
-    user.checked_add(system)
+impl Expected {
+    fn is(self, answer: &Answer) -> bool {
+        match (self, answer) {
+            (Self::Allow, Answer::Response(body)) => serde_json::from_slice::<Value>(body)
+                .is_ok_and(|body| body["policyDocument"]["Statement"][0]["Effect"] == "Allow"),
+            (Self::Refusal, Answer::Error) => true,
+            (Self::Allow, Answer::Error) | (Self::Refusal, Answer::Response(_)) => false,
+        }
+    }
+}
+
+/// The first field of `schedstat`: nanoseconds spent on a CPU.
+fn on_cpu(schedstat: &str) -> Option<Duration> {
+    schedstat
+        .split(' ')
+        .next()?
+        .parse()
+        .ok()
+        .map(Duration::from_nanos)
 }
 
 /// `VmHWM`, which the kernel gives in kB.
@@ -139,10 +162,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cpu_time_is_user_and_system_whatever_the_name() {
-        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 99 0 0 0 12 34 5 6 20 0 2 0 100 1 1";
-        assert_eq!(ticks(stat), Some(46));
-        assert_eq!(ticks("7 (a) S 1"), None);
+    fn cpu_time_is_the_first_field_of_schedstat() {
+        assert_eq!(on_cpu("1500 20 3\n"), Some(Duration::from_nanos(1500)));
+        assert_eq!(on_cpu(""), None);
     }
 
     #[test]
@@ -152,14 +174,16 @@ mod tests {
     }
 
     #[test]
-    fn only_an_allow_is_an_answer_to_measure() {
+    fn only_what_is_expected_is_an_answer_to_measure() {
         let response = |effect: &str| {
             let policy = serde_json::json!({"policyDocument": {"Statement": [{"Effect": effect}]}});
             Answer::Response(policy.to_string().into())
         };
-        assert!(allows(&response("Allow")));
-        assert!(!allows(&response("Deny")));
-        assert!(!allows(&Answer::Response(Bytes::from_static(b"{}"))));
-        assert!(!allows(&Answer::Error));
+        assert!(Expected::Allow.is(&response("Allow")));
+        assert!(!Expected::Allow.is(&response("Deny")));
+        assert!(!Expected::Allow.is(&Answer::Response(Bytes::from_static(b"{}"))));
+        assert!(!Expected::Allow.is(&Answer::Error));
+        assert!(Expected::Refusal.is(&Answer::Error));
+        assert!(!Expected::Refusal.is(&response("Allow")));
     }
 }

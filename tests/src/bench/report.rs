@@ -1,86 +1,139 @@
-//! The figures, each beside what it should be, as a table or as JSON.
+//! The figures of all programs side by side, and the ratios beside what they should be.
 
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
 /// What was measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// In the order of the table.
-    pub figures: Vec<Figure>,
+    /// On what.
+    pub machine: Vec<String>,
+    /// The programs, in the order of the table.
+    pub programs: Vec<&'static str>,
+    /// What was measured of each.
+    pub rows: Vec<Row>,
+    /// What was hoped for.
+    pub aims: Vec<Aim>,
 }
 
-/// One figure: the less, the better.
+/// One measure: the less, the better.
 #[derive(Clone, Debug, Serialize)]
-pub struct Figure {
+pub struct Row {
     /// Of what.
     pub name: &'static str,
     /// ms, µs or MB.
     pub unit: &'static str,
-    /// What it should stay under.
-    pub aim: Option<f64>,
-    /// What it is; absent where this system does not tell.
+    /// By program; absent where it was not measured or the system does not tell.
+    pub figures: BTreeMap<&'static str, f64>,
+}
+
+/// A limit, and what was reached.
+#[derive(Clone, Debug, Serialize)]
+pub struct Aim {
+    /// What is limited.
+    pub name: String,
+    /// How.
+    pub limit: f64,
+    /// What it is; absent if one side was not measured.
     pub reached: Option<f64>,
 }
 
-impl Report {
-    pub(super) fn new(figures: impl Into<Vec<Figure>>) -> Self {
-        Self {
-            figures: figures.into(),
+impl Aim {
+    fn verdict(&self) -> &'static str {
+        match self.reached {
+            Some(reached) if reached > self.limit => "missed",
+            Some(_) => "ok",
+            None => "",
         }
     }
 }
 
-impl Figure {
-    pub(super) fn new(
-        name: &'static str,
-        unit: &'static str,
-        aim: Option<f64>,
-        reached: impl Into<Option<f64>>,
-    ) -> Self {
-        Self {
-            name,
-            unit,
-            aim,
-            reached: reached.into(),
-        }
+impl Report {
+    /// One figure.
+    pub fn figure(&self, row: &str, program: &str) -> Option<f64> {
+        let row = self.rows.iter().find(|each| each.name == row)?;
+        row.figures.get(program).copied()
     }
 
-    fn verdict(&self) -> &'static str {
-        match (self.aim, self.reached) {
-            (Some(aim), Some(reached)) if reached > aim => "missed",
-            (Some(_), Some(_)) => "ok",
-            (Some(_), None) | (None, _) => "",
-        }
+    /// Asks that a figure of ours be at most `limit`.
+    pub(super) fn at_most(&mut self, row: &'static str, program: &str, limit: f64) {
+        let reached = self.figure(row, program);
+        let unit = self.rows.iter().find(|each| each.name == row);
+        let unit = unit.map_or("", |row| row.unit);
+        self.aims.push(Aim {
+            name: format!("{row}, {unit}"),
+            limit,
+            reached,
+        });
+    }
+
+    /// Asks that a figure of ours be at most `limit` times another's.
+    pub(super) fn at_most_times(
+        &mut self,
+        row: &'static str,
+        ours: &str,
+        other: (&'static str, &str),
+        limit: f64,
+    ) {
+        let (other_row, other) = other;
+        let reached = self
+            .figure(row, ours)
+            .zip(self.figure(other_row, other))
+            .map(|(ours, other)| ours / other);
+        self.aims.push(Aim {
+            name: format!("{row} / {other}'s"),
+            limit,
+            reached,
+        });
+    }
+
+    /// Asks that a figure of ours be at most `limit` more than another's.
+    pub(super) fn at_most_above(&mut self, row: &'static str, ours: &str, other: &str, limit: f64) {
+        let reached = self
+            .figure(row, ours)
+            .zip(self.figure(row, other))
+            .map(|(ours, other)| ours - other);
+        self.aims.push(Aim {
+            name: format!("{row} - {other}'s"),
+            limit,
+            reached,
+        });
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<28} {:>9} {:>9}", "", "aim", "reached")?;
-        for figure in &self.figures {
-            let Figure {
-                name,
-                unit,
-                aim,
-                reached,
-            } = figure;
-            let (aim, reached) = (number(*aim), number(*reached));
+        for line in &self.machine {
+            writeln!(f, "{line}")?;
+        }
+        write!(f, "\n{:<34}", "")?;
+        for program in &self.programs {
+            write!(f, "{program:>11}")?;
+        }
+        writeln!(f)?;
+        for row in &self.rows {
+            write!(f, "{:<34}", format!("{}, {}", row.name, row.unit))?;
+            for program in &self.programs {
+                write!(f, "{:>11}", number(row.figures.get(program).copied()))?;
+            }
+            writeln!(f)?;
+        }
+        writeln!(f, "\n{:<44}{:>10}{:>10}", "", "at most", "reached")?;
+        for aim in &self.aims {
+            let (limit, reached) = (number(Some(aim.limit)), number(aim.reached));
             writeln!(
                 f,
-                "{name:<28} {aim:>9} {reached:>9} {unit:<2} {}",
-                figure.verdict()
+                "{:<44}{limit:>10}{reached:>10} {}",
+                aim.name,
+                aim.verdict()
             )?;
         }
         f.write_str(
-            "CPU is per invocation; times are medians unless they say otherwise, and latency\n\
-             includes the embedded DynamoDB and KMS.\n",
-        )?;
-        if self.figures.iter().any(|figure| figure.reached.is_none()) {
-            f.write_str("Linux alone tells CPU time and memory; python3 makes the zip.\n")?;
-        }
-        Ok(())
+            "\nCPU is per invocation, from the kernel's accounting; times are medians unless they say\n\
+             otherwise, and latency includes the embedded DynamoDB and KMS.\n",
+        )
     }
 }
 
@@ -118,6 +171,23 @@ pub(super) fn megabytes(bytes: u64) -> f64 {
 mod tests {
     use super::*;
 
+    fn report() -> Report {
+        let row = |name, figures: &[(&'static str, f64)]| Row {
+            name,
+            unit: "ms",
+            figures: figures.iter().copied().collect(),
+        };
+        Report {
+            machine: vec!["a machine".to_owned()],
+            programs: vec!["a", "b"],
+            rows: vec![
+                row("start", &[("a", 3.0), ("b", 2.0)]),
+                row("miss", &[("a", 1.0)]),
+            ],
+            aims: Vec::new(),
+        }
+    }
+
     #[test]
     fn percentiles_are_values_that_occurred() {
         let values: Vec<_> = (1..=10).rev().map(Duration::from_millis).collect();
@@ -128,19 +198,27 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_misses_its_aim_only_above_it() {
-        let verdict = |aim, reached| Figure::new("", "", aim, reached).verdict();
-        assert_eq!(verdict(Some(2.0), Some(2.0)), "ok");
-        assert_eq!(verdict(Some(2.0), Some(2.1)), "missed");
-        assert_eq!(verdict(Some(2.0), None), "");
-        assert_eq!(verdict(None, Some(2.0)), "");
+    fn an_aim_is_missed_only_above_its_limit() {
+        let mut report = report();
+        report.at_most("start", "a", 3.0);
+        report.at_most("start", "a", 2.9);
+        report.at_most_times("start", "a", ("start", "b"), 1.5);
+        report.at_most_times("start", "a", ("start", "b"), 1.4);
+        report.at_most_above("start", "a", "b", 1.0);
+        report.at_most_above("start", "a", "b", 0.9);
+        let verdicts: Vec<_> = report.aims.iter().map(Aim::verdict).collect();
+        assert_eq!(verdicts, ["ok", "missed", "ok", "missed", "ok", "missed"]);
     }
 
     #[test]
-    fn what_is_not_known_is_shown_as_such() {
-        let report = Report::new([Figure::new("peak memory", "MB", Some(32.0), None)]);
+    fn what_was_not_measured_is_shown_as_such() {
+        let mut report = report();
+        report.at_most_times("miss", "a", ("miss", "b"), 1.0);
+        assert_eq!(report.aims[0].verdict(), "");
         let table = report.to_string();
-        assert!(table.contains("32.00         - MB"), "{table}");
-        assert!(table.contains("Linux alone tells"), "{table}");
+        assert!(
+            table.contains("miss, ms                                 1.00          -"),
+            "{table}"
+        );
     }
 }

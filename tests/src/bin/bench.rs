@@ -5,12 +5,16 @@ use cloakroom_tests::bench::{self, Fault, Options};
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Measures a release build of the authorizer against a local system.
+/// Measures a release build of the authorizer, and its peers beside it, against a local
+/// system.
 #[derive(Parser)]
 struct Arguments {
     /// The bootstrap, such as target/release/authorizer
     bootstrap: PathBuf,
-    /// How often it is started
+    /// Measures the authorizer alone, without its peers
+    #[arg(long)]
+    alone: bool,
+    /// How often each program is started
     #[arg(long, default_value_t = 15)]
     starts: usize,
     /// How many tokens the uncached cases use once each
@@ -22,7 +26,7 @@ struct Arguments {
     /// Prints JSON
     #[arg(long)]
     json: bool,
-    /// Shows what the bootstrap logs
+    /// Shows what the programs log
     #[arg(long)]
     verbose: bool,
 }
@@ -32,6 +36,7 @@ async fn main() -> Result<(), Fault> {
     let arguments = Arguments::parse();
     let report = bench::run(&Options {
         bootstrap: arguments.bootstrap,
+        peers: !arguments.alone,
         starts: arguments.starts,
         tokens: arguments.tokens,
         repeats: arguments.repeats,
