@@ -199,7 +199,7 @@ fn meta() -> TokenMeta {
     let meta = json!({
         "kind": "at",
         "client": "app",
-        "scope": "openid profile orders:read",
+        "scope": ["openid", "orders:read", "profile"],
         "audiences": [],
         "issued_at": NOW.0,
         "expires_at": NOW.0 + 3_600,
