@@ -9,6 +9,7 @@ mod answer;
 mod arn;
 mod credential;
 mod event;
+mod json;
 
 pub use answer::{Answer, Encoded, MAX_ANSWER, Settings};
 pub use arn::MethodArn;

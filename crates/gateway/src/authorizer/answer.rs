@@ -319,9 +319,10 @@ impl Answer<'_> {
         ]
         .iter()
         .all(|value| {
-            value
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._~:/+= -".contains(&b))
+            value.bytes().all(|b| {
+                matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
+                    | b'.' | b'_' | b'~' | b':' | b'/' | b'+' | b'=' | b' ' | b'-')
+            })
         })
     }
 }

@@ -1,10 +1,9 @@
 //! Reading authorizer events.
 
 use super::arn::MethodArn;
+use super::json::{Object, Value};
 use crate::headers::Headers;
 use cloakroom_domain::policy;
-use serde_json::{Map, Value};
-use std::collections::BTreeMap;
 
 /// A question of a gateway.
 #[derive(Debug)]
@@ -91,7 +90,7 @@ impl AuthorizerEvent {
     /// [`UnknownEvent`] for what has another shape, contradicts itself, or belongs
     /// to a kind of API that we do not answer.
     pub fn parse(bytes: &[u8]) -> Result<Self, UnknownEvent> {
-        let event: Map<String, Value> = serde_json::from_slice(bytes).map_err(|_| UnknownEvent)?;
+        let event: Object<'_> = serde_json::from_slice(bytes).map_err(|_| UnknownEvent)?;
         let version = event.get("version").and_then(Value::as_str);
         let read = match (event.get("type").map(Value::as_str), version) {
             (Some(Some("TOKEN")), None) => Self::token(&event),
@@ -120,11 +119,11 @@ impl AuthorizerEvent {
     }
 
     /// The gateway hands over one header and the path that the client sent.
-    fn token(event: &Map<String, Value>) -> Option<Self> {
+    fn token(event: &Object<'_>) -> Option<Self> {
         let arn = MethodArn::parse(text(event, "methodArn"))?;
         let mut headers = Headers::default();
-        if let Some(Value::String(value)) = event.get("authorizationToken") {
-            headers.push("authorization", value.as_str());
+        if let Some(value) = event.get("authorizationToken").and_then(Value::as_str) {
+            headers.push("authorization", value);
         }
         Some(Self {
             kind: EventKind::RestToken,
@@ -137,9 +136,10 @@ impl AuthorizerEvent {
         })
     }
 
-    fn request(kind: EventKind, event: &Map<String, Value>) -> Option<Self> {
+    fn request(kind: EventKind, event: &Object<'_>) -> Option<Self> {
         let context = object(event, "requestContext")?;
         let arn = MethodArn::parse(text(event, "methodArn"))?;
+        let headers = headers_v1(event)?;
         let method = text(event, "httpMethod");
         let resource = text(event, "resource");
         let agrees = is_or_absent(context, "httpMethod", method)
@@ -153,7 +153,7 @@ impl AuthorizerEvent {
             asker: arn.api_and_stage(),
             method: method.to_owned(),
             resource: resource.to_owned(),
-            headers: headers_v1(event),
+            headers,
             request_id: text(context, "requestId").to_owned(),
             arn: Some(arn),
         })
@@ -161,9 +161,10 @@ impl AuthorizerEvent {
 
     /// The one event of a WebSocket that is authorized: what comes after it comes over
     /// the connection that it opened.
-    fn websocket(event: &Map<String, Value>) -> Option<Self> {
+    fn websocket(event: &Object<'_>) -> Option<Self> {
         let context = object(event, "requestContext")?;
         let arn = MethodArn::parse(text(event, "methodArn"))?;
+        let headers = headers_v1(event)?;
         let agrees = arn.method() == CONNECT_ROUTE
             && arn.path() == "/"
             && text(context, "routeKey") == CONNECT_ROUTE
@@ -174,13 +175,13 @@ impl AuthorizerEvent {
             asker: arn.api_and_stage(),
             method: policy::CONNECT.to_owned(),
             resource: policy::CONNECT_PATH.to_owned(),
-            headers: headers_v1(event),
+            headers,
             request_id: text(context, "requestId").to_owned(),
             arn: Some(arn),
         })
     }
 
-    fn request_v2(event: &Map<String, Value>) -> Option<Self> {
+    fn request_v2(event: &Object<'_>) -> Option<Self> {
         let context = object(event, "requestContext")?;
         let http = object(context, "http")?;
         let arn = MethodArn::parse(text(event, "routeArn"))?;
@@ -206,7 +207,7 @@ impl AuthorizerEvent {
 
     /// What an operation is called, and what it selects, is its sender's to say: the
     /// route is the request that all of them are, and fields are held back one by one.
-    fn appsync(event: &Map<String, Value>) -> Option<Self> {
+    fn appsync(event: &Object<'_>) -> Option<Self> {
         let context = object(event, "requestContext")?;
         let asker = text(context, "apiId");
         let token = event.get("authorizationToken").and_then(Value::as_str)?;
@@ -224,7 +225,7 @@ impl AuthorizerEvent {
         })
     }
 
-    fn function_url(event: &Map<String, Value>) -> Option<Self> {
+    fn function_url(event: &Object<'_>) -> Option<Self> {
         let context = object(event, "requestContext")?;
         let http = object(context, "http")?;
         let (url, stage) = (text(context, "apiId"), text(context, "stage"));
@@ -245,11 +246,11 @@ impl AuthorizerEvent {
         })
     }
 
-    fn load_balancer(event: &Map<String, Value>) -> Option<Self> {
+    fn load_balancer(event: &Object<'_>) -> Option<Self> {
         let elb = object(object(event, "requestContext")?, "elb")?;
         let asker = text(elb, "targetGroupArn");
         let multi_value_headers = object(event, "multiValueHeaders").is_some();
-        let headers = headers_v1(event);
+        let headers = headers_v1(event)?;
         // A load balancer numbers requests by a header of its own.
         let trace = headers.all("x-amzn-trace-id").next();
         let request_id = trace.unwrap_or_default().to_owned();
@@ -267,9 +268,12 @@ impl AuthorizerEvent {
     }
 }
 
+/// API Gateway hands over at most 10 KB of headers, a load balancer 64 KB.
+const MAX_HEADERS: usize = 1_000;
+
 const CONNECT_ROUTE: &str = "$connect";
 
-fn is_connect(event: &Map<String, Value>) -> bool {
+fn is_connect(event: &Object<'_>) -> bool {
     object(event, "requestContext").is_some_and(|context| context.contains_key("connectionId"))
 }
 
@@ -291,30 +295,35 @@ fn plain(path: &str) -> &str {
 
 /// `multiValueHeaders` has every value, `headers` the last: a client that sends two
 /// must be seen to do so (D27). A name that only one of them has counts too.
-fn headers_v1(event: &Map<String, Value>) -> Headers {
-    let mut lists: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (name, values) in object(event, "multiValueHeaders").into_iter().flatten() {
-        let values = values.as_array().into_iter().flatten();
-        let list = lists.entry(name.to_ascii_lowercase()).or_default();
-        list.extend(values.filter_map(Value::as_str).map(str::to_owned));
-    }
-    for (name, value) in object(event, "headers").into_iter().flatten() {
-        let list = lists.entry(name.to_ascii_lowercase()).or_default();
-        if let Some(value) = value.as_str()
-            && !list.iter().any(|each| each == value)
-        {
-            list.push(value.to_owned());
+///
+/// Each of `headers` is compared with all the others, so there is a limit to them, which
+/// no gateway comes near.
+fn headers_v1(event: &Object<'_>) -> Option<Headers> {
+    let (lists, singles) = (object(event, "multiValueHeaders"), object(event, "headers"));
+    let mut headers = Headers::default();
+    for (name, values) in lists.into_iter().flatten() {
+        for value in values.as_array().into_iter().flatten() {
+            if let Some(value) = value.as_str() {
+                headers.push(name, value);
+            }
         }
     }
-    lists
-        .into_iter()
-        .flat_map(|(name, values)| values.into_iter().map(move |value| (name.clone(), value)))
-        .collect()
+    if headers.len().max(singles.map_or(0, Object::len)) > MAX_HEADERS {
+        return None;
+    }
+    for (name, value) in singles.into_iter().flatten() {
+        if let Some(value) = value.as_str()
+            && !headers.all(name).any(|each| each == value)
+        {
+            headers.push(name, value);
+        }
+    }
+    Some(headers)
 }
 
 /// Duplicates are joined with commas here, which no token contains. Cookies come apart
 /// from the headers; where a header comes too, it says the same.
-fn headers_v2(event: &Map<String, Value>) -> Headers {
+fn headers_v2(event: &Object<'_>) -> Headers {
     let mut headers = Headers::default();
     let cookies = event.get("cookies").and_then(Value::as_array);
     for (name, value) in object(event, "headers").into_iter().flatten() {
@@ -332,22 +341,22 @@ fn headers_v2(event: &Map<String, Value>) -> Headers {
 }
 
 /// An event that names one API in its ARN and another beside it is nobody's.
-fn belongs(context: &Map<String, Value>, arn: &MethodArn) -> bool {
+fn belongs(context: &Object<'_>, arn: &MethodArn) -> bool {
     is_or_absent(context, "apiId", arn.api()) && is_or_absent(context, "stage", arn.stage())
 }
 
-fn is_or_absent(object: &Map<String, Value>, name: &str, expected: &str) -> bool {
+fn is_or_absent(object: &Object<'_>, name: &str, expected: &str) -> bool {
     match object.get(name) {
         None | Some(Value::Null) => true,
         Some(value) => value.as_str() == Some(expected),
     }
 }
 
-fn object<'a>(event: &'a Map<String, Value>, name: &str) -> Option<&'a Map<String, Value>> {
+fn object<'o, 'a>(event: &'o Object<'a>, name: &str) -> Option<&'o Object<'a>> {
     event.get(name).and_then(Value::as_object)
 }
 
 /// Empty if it is absent or no string; nothing that matters may be empty.
-fn text<'a>(event: &'a Map<String, Value>, name: &str) -> &'a str {
+fn text<'o>(event: &'o Object<'_>, name: &str) -> &'o str {
     event.get(name).and_then(Value::as_str).unwrap_or_default()
 }

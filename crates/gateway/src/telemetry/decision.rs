@@ -2,7 +2,7 @@
 
 use super::meter::{Call, Tally};
 use super::metric::Metric;
-use serde_json::{Map, Value, json};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,8 +20,26 @@ const MAX_VALUES: usize = 100;
 pub struct Decision {
     function: &'static str,
     outcome: &'static str,
-    fields: Vec<(&'static str, Value)>,
-    metrics: BTreeMap<Metric, Vec<Value>>,
+    fields: Vec<(&'static str, Field)>,
+    metrics: BTreeMap<Metric, Vec<Number>>,
+}
+
+/// What a field can say.
+#[derive(Debug, serde::Serialize)]
+#[serde(untagged)]
+enum Field {
+    Word(&'static str),
+    Number(u64),
+    Flag(bool),
+    Id(String),
+}
+
+/// A value of a metric.
+#[derive(Debug, serde::Serialize)]
+#[serde(untagged)]
+enum Number {
+    Count(u64),
+    Millis(f64),
 }
 
 impl Decision {
@@ -32,23 +50,23 @@ impl Decision {
             function,
             outcome,
             fields: Vec::new(),
-            metrics: BTreeMap::from([(Metric::Decisions, vec![1.into()])]),
+            metrics: BTreeMap::from([(Metric::Decisions, vec![Number::Count(1)])]),
         }
     }
 
     /// Adds a word of ours.
     pub fn word(self, key: &'static str, word: &'static str) -> Self {
-        self.field(key, word.into())
+        self.field(key, Field::Word(word))
     }
 
     /// Adds a number.
     pub fn number(self, key: &'static str, number: u64) -> Self {
-        self.field(key, number.into())
+        self.field(key, Field::Number(number))
     }
 
     /// Adds a yes or no.
     pub fn flag(self, key: &'static str, flag: bool) -> Self {
-        self.field(key, flag.into())
+        self.field(key, Field::Flag(flag))
     }
 
     /// Adds an identifier that is no secret: of a request, of a client, or the tag of
@@ -59,18 +77,19 @@ impl Decision {
             && id
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"-._~:/+=|".contains(&b));
-        self.field(key, if fit { id } else { "[unfit]" }.into())
+        let id = if fit { id } else { "[unfit]" };
+        self.field(key, Field::Id(id.to_owned()))
     }
 
     /// Adds to a metric.
     pub fn count(self, metric: Metric, count: u64) -> Self {
-        self.metric(metric, count.into())
+        self.metric(metric, Number::Count(count))
     }
 
     /// Adds a measured time to a metric.
     pub fn millis(self, metric: Metric, time: Duration) -> Self {
         let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
-        self.metric(metric, (f64::from(micros) / 1000.0).into())
+        self.metric(metric, Number::Millis(f64::from(micros) / 1000.0))
     }
 
     /// Adds the network calls that it took.
@@ -102,12 +121,12 @@ impl Decision {
         }
     }
 
-    fn field(mut self, key: &'static str, value: Value) -> Self {
+    fn field(mut self, key: &'static str, value: Field) -> Self {
         self.fields.push((key, value));
         self
     }
 
-    fn metric(mut self, metric: Metric, value: Value) -> Self {
+    fn metric(mut self, metric: Metric, value: Number) -> Self {
         let values = self.metrics.entry(metric).or_default();
         if values.len() < MAX_VALUES {
             values.push(value);
@@ -116,45 +135,80 @@ impl Decision {
     }
 
     /// CloudWatch's embedded metric format.
-    fn document(self) -> String {
-        let mut document = Map::new();
-        document.insert("_aws".to_owned(), self.directives());
-        for (key, value) in self.fields {
-            document.insert(key.to_owned(), value);
-        }
-        for (metric, mut values) in self.metrics {
-            let value = match values.len() {
-                1 => values.remove(0),
-                _ => Value::Array(values),
-            };
-            document.insert(metric.name().to_owned(), value);
-        }
-        document.insert("function".to_owned(), self.function.into());
-        document.insert("outcome".to_owned(), self.outcome.into());
-        Value::Object(document).to_string()
+    fn document(&self) -> String {
+        // What it is made of can be written: words, numbers, and names without a quote.
+        serde_json::to_string(self).unwrap_or_default()
     }
+}
 
+impl Serialize for Decision {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut document = serializer.serialize_map(None)?;
+        document.serialize_entry("_aws", &Directives::of(self))?;
+        document.serialize_entry("function", self.function)?;
+        document.serialize_entry("outcome", self.outcome)?;
+        for (key, value) in &self.fields {
+            document.serialize_entry(key, value)?;
+        }
+        for (metric, values) in &self.metrics {
+            match values.as_slice() {
+                [value] => document.serialize_entry(metric.name(), value)?,
+                values => document.serialize_entry(metric.name(), values)?,
+            }
+        }
+        document.end()
+    }
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directives {
+    timestamp: u64,
+    cloud_watch_metrics: Vec<Directive>,
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Directive {
+    namespace: &'static str,
+    dimensions: [&'static [&'static str]; 1],
+    metrics: Vec<Definition>,
+}
+
+#[derive(serde::Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Definition {
+    name: &'static str,
+    unit: &'static str,
+}
+
+impl Directives {
     /// Only the number of decisions is split by outcome: every combination of
     /// dimensions is a metric that costs money.
-    fn directives(&self) -> Value {
-        let directive = |dimensions: &[&str], metrics: Vec<Metric>| {
-            let metrics: Vec<_> = metrics
-                .into_iter()
-                .map(|metric| json!({"Name": metric.name(), "Unit": metric.unit()}))
-                .collect();
-            json!({"Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": metrics})
-        };
-        let mut directives = vec![directive(&["function", "outcome"], vec![Metric::Decisions])];
-        let others: Vec<_> = self
+    fn of(decision: &Decision) -> Self {
+        let (decisions, others) = decision
             .metrics
             .keys()
-            .copied()
-            .filter(|metric| *metric != Metric::Decisions)
-            .collect();
+            .partition::<Vec<Metric>, _>(|metric| **metric == Metric::Decisions);
+        let directive = |dimensions, metrics: Vec<Metric>| Directive {
+            namespace: NAMESPACE,
+            dimensions: [dimensions],
+            metrics: metrics
+                .into_iter()
+                .map(|metric| Definition {
+                    name: metric.name(),
+                    unit: metric.unit(),
+                })
+                .collect(),
+        };
+        let mut directives = vec![directive(&["function", "outcome"][..], decisions)];
         if !others.is_empty() {
-            directives.push(directive(&["function"], others));
+            directives.push(directive(&["function"][..], others));
         }
-        json!({"Timestamp": milliseconds_now(), "CloudWatchMetrics": directives})
+        Self {
+            timestamp: milliseconds_now(),
+            cloud_watch_metrics: directives,
+        }
     }
 }
 
@@ -175,15 +229,16 @@ fn milliseconds_now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
-    fn field(decision: Decision) -> Value {
+    fn field(decision: &Decision) -> Value {
         let mut document: Value = serde_json::from_str(&decision.document()).unwrap();
         document["id"].take()
     }
 
     #[test]
     fn an_identifier_is_kept_and_a_token_is_not() {
-        let id = |text: &str| field(Decision::new("token", "issued").id("id", text));
+        let id = |text: &str| field(&Decision::new("token", "issued").id("id", text));
         assert_eq!(id("demo-machine"), "demo-machine");
         assert_eq!(
             id("8f14e45f-ceea-467f-a8d5-0123456789ab"),

@@ -19,14 +19,21 @@ impl<W> Lines<W> {
     }
 }
 
+/// The field in which a decision comes.
+const DOCUMENT: &str = "document";
+
 impl<S: Subscriber, W: Fn(&str) + 'static> Layer<S> for Lines<W> {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
+        if self.format == Format::Json && metadata.target() == TARGET {
+            // Written on every request, and made of nothing that needs to be escaped.
+            event.record(&mut Written(&self.write));
+            return;
+        }
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let document = fields.0.get("document").and_then(Value::as_str);
+        let document = fields.0.get(DOCUMENT).and_then(Value::as_str);
         let line = match (self.format, document) {
-            (Format::Json, Some(document)) if metadata.target() == TARGET => document.to_owned(),
             (Format::Plain, Some(document)) if metadata.target() == TARGET => {
                 decision_line(document)
             }
@@ -66,6 +73,19 @@ fn plain(start: String, fields: &Map<String, Value>) -> String {
             Value::String(text) => line + " " + name + "=" + text,
             other => line + " " + name + "=" + &other.to_string(),
         })
+}
+
+/// Hands on a decision's document as it is.
+struct Written<'a, W>(&'a W);
+
+impl<W: Fn(&str)> Visit for Written<'_, W> {
+    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == DOCUMENT {
+            (self.0)(value);
+        }
+    }
 }
 
 /// The fields of an event, with nothing in them that a terminal would obey.
