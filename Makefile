@@ -44,7 +44,7 @@ test-browser: $(NODE_READY) $(BROWSERS_READY) ## sign-in in Chromium and Firefox
 	node --test --test-concurrency 2 --test-force-exit --test-reporter spec tests/browser/*.test.mjs
 
 .PHONY: lint
-lint: $(DENY) ## formatting, clippy, dependency direction, licences and bans
+lint: $(DENY) $(VENV_READY) ## formatting, clippy, dependency direction, licences and bans, workflows
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@# Without its adapters a function's lib must still build, or it names one.
@@ -53,6 +53,11 @@ lint: $(DENY) ## formatting, clippy, dependency direction, licences and bans
 	done
 	@# Advisories come from a git repository, not a registry: the public CI asks.
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
+	$(VENV)/bin/zizmor --quiet --offline .github
+
+.PHONY: advisories
+advisories: $(DENY) ## vulnerable, yanked or abandoned crates (needs github.com)
+	$(DENY) --locked check --hide-inclusion-graph advisories
 
 .PHONY: bench
 bench: $(VENV_READY) $(NODE_READY) ## the authorizer beside its peers: cold start, latency, CPU, memory, size
