@@ -18,4 +18,5 @@ mod lambda;
 mod oauth;
 mod readme;
 mod rotation;
+mod signing;
 mod walk;

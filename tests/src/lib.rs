@@ -13,6 +13,7 @@ pub mod bench;
 pub mod browser;
 pub mod client_key;
 pub mod clock;
+pub mod environment;
 pub mod logs;
 pub mod oauth;
 pub mod swap;

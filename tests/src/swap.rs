@@ -80,18 +80,22 @@ pub fn event(path: &str, headers: &Value) -> Value {
 /// What the authorizer says to an event.
 pub async fn answer(system: &System, event: &Value) -> Swap {
     let function = system.function("authorizer").unwrap();
-    let answer = match function.invoke(event.to_string().into()).await {
-        Ok(answer) => answer,
-        Err(FunctionError::Handled { error_message, .. }) => {
-            return match error_message.as_str() {
-                "Unauthorized" => Swap::Unauthorized,
-                "Unavailable" => Swap::Unavailable,
-                other => panic!("{other}"),
-            };
-        }
+    match function.invoke(event.to_string().into()).await {
+        Ok(answer) => read(Ok(&answer)),
+        Err(FunctionError::Handled { error_message, .. }) => read(Err(&error_message)),
         Err(FunctionError::Unavailable(why)) => panic!("{why}"),
+    }
+}
+
+/// What an answer, or an error's text, says to API Gateway.
+pub fn read(answer: Result<&[u8], &String>) -> Swap {
+    let answer = match answer.map_err(String::as_str) {
+        Ok(answer) => answer,
+        Err("Unauthorized") => return Swap::Unauthorized,
+        Err("Unavailable") => return Swap::Unavailable,
+        Err(other) => panic!("{other}"),
     };
-    let answer: Value = serde_json::from_slice(&answer).unwrap();
+    let answer: Value = serde_json::from_slice(answer).unwrap();
     let effect = &answer["policyDocument"]["Statement"][0]["Effect"];
     match answer["context"]["authorization"].as_str() {
         Some(bearer) if effect == "Allow" => {

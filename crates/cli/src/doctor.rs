@@ -3,15 +3,16 @@
 mod outside;
 
 use crate::failure::Failure;
+use crate::keys::{self, places};
 use crate::place::{self, Aws, Place};
 use crate::{Answer, print};
 use aws_sdk_dynamodb::types::{KeyType, TableStatus, TimeToLiveStatus};
-use cloakroom_aws::dynamo;
-use cloakroom_aws::kms::{self, KmsPublicKeys, KmsRoots, KmsSigner};
-use cloakroom_domain::config::Config;
+use cloakroom_aws::dynamo::{self, DynamoStore};
+use cloakroom_aws::kms::{self, JwtPublicKeys, JwtSigner, KmsRoots, ROTATE_BEFORE};
+use cloakroom_domain::config::{Config, SigningMode};
 use cloakroom_domain::jwk::PublicJwk;
-use cloakroom_domain::ports::{PublicKeys, Roots, Signer};
-use cloakroom_gateway::settings::{Need, Settings};
+use cloakroom_domain::ports::{Clock, PublicKeys, Roots, Signer};
+use cloakroom_gateway::settings::{Need, Settings, in_mode};
 use serde::Serialize;
 
 /// Checks configuration, environment, table and keys, and with --url what is served
@@ -57,23 +58,23 @@ impl Findings {
 pub(crate) async fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
     let mut findings = Findings::default();
     let config = configuration(place, &mut findings);
-    let settings = environment(&mut findings);
+    let settings = environment(config.as_ref(), &mut findings);
     let aws = Aws::connect().await;
     let mut published = None;
     if let Some(settings) = &settings {
         findings.note("table", table(&aws.dynamodb, &settings.table).await);
         findings.note("MAC keys", mac_keys(aws.kms.clone(), settings).await);
         if let Some(config) = &config {
-            let keys = public_keys(aws.kms.clone(), settings, config).await;
+            if config.jwt.mode == SigningMode::DataKey {
+                findings.note("key set", key_set(&aws, settings, config).await);
+            }
+            let keys = public_keys(&aws, settings, config).await;
             findings.note(
                 "signing keys",
                 keys.as_deref().map(found).map_err(Clone::clone),
             );
             published = keys.ok();
-            findings.note(
-                "signature",
-                signature(aws.kms.clone(), settings, config).await,
-            );
+            findings.note("signature", signature(&aws, settings, config).await);
         }
     }
     if let (Some(url), Some(config)) = (&args.url, &config) {
@@ -115,8 +116,10 @@ fn configuration(place: &Place, findings: &mut Findings) -> Option<Config> {
     }
 }
 
-fn environment(findings: &mut Findings) -> Option<Settings> {
-    match Place::settings(&[Need::Table, Need::SigningKeys, Need::MacKeys]) {
+fn environment(config: Option<&Config>, findings: &mut Findings) -> Option<Settings> {
+    let mode = config.map(|config| config.jwt.mode).unwrap_or_default();
+    let needs = in_mode(&[Need::Table, Need::ToSign, Need::MacKeys], mode);
+    match Place::settings(&needs) {
         Ok(settings) => {
             findings.note("environment", Ok("complete".to_owned()));
             Some(settings)
@@ -180,14 +183,46 @@ async fn mac_keys(client: kms::Client, settings: &Settings) -> Outcome {
 }
 
 async fn public_keys(
-    client: kms::Client,
+    aws: &Aws,
     settings: &Settings,
     config: &Config,
 ) -> Result<Vec<PublicJwk>, String> {
-    KmsPublicKeys::new(client, settings.signing_keys.clone(), config.jwt.algorithm)
+    let places = places(settings);
+    let store = DynamoStore::new(aws.dynamodb.clone(), &settings.table);
+    let clock = cloakroom_aws::world().clock;
+    JwtPublicKeys::new(config, &places, &aws.kms, store, clock)
         .public_keys()
         .await
         .map_err(told)
+}
+
+/// Whether the key set of data-key mode will do for a while, and whether what the
+/// environment says about its signer is so.
+async fn key_set(aws: &Aws, settings: &Settings, config: &Config) -> Outcome {
+    let set = keys::known(aws, settings, config).await;
+    let (set, _) = set
+        .map_err(told)?
+        .ok_or("there is none: `cloakroom keys rotate` makes one")?;
+    let now = cloakroom_aws::world().now();
+    let end = set.keys.iter().map(|key| key.sign_until).max();
+    let left = end.unwrap_or_default().since(now);
+    if left < ROTATE_BEFORE {
+        return Err(format!(
+            "its last key signs for {} more days: `cloakroom keys rotate`",
+            left / 86_400
+        ));
+    }
+    let asked = settings.keyset_public_key.is_empty();
+    Ok(format!(
+        "serial {}, signs for {} more days{}",
+        set.serial,
+        left / 86_400,
+        if asked {
+            "; CLOAKROOM_KEYSET_PUBLIC_KEY would spare each cold start a call"
+        } else {
+            ""
+        }
+    ))
 }
 
 fn found(keys: &[PublicJwk]) -> String {
@@ -195,16 +230,16 @@ fn found(keys: &[PublicJwk]) -> String {
     format!("public keys of {}", kids.join(", "))
 }
 
-async fn signature(client: kms::Client, settings: &Settings, config: &Config) -> Outcome {
-    let arn = settings.signing_keys.first().cloned().unwrap_or_default();
-    let signer = KmsSigner::new(client, arn, config.jwt.algorithm);
+async fn signature(aws: &Aws, settings: &Settings, config: &Config) -> Outcome {
+    let places = places(settings);
+    let store = DynamoStore::new(aws.dynamodb.clone(), &settings.table);
+    let signer = JwtSigner::new(config, &places, &aws.kms, store);
+    let now = cloakroom_aws::world().now();
+    let key = signer.signing_key(now).await.map_err(told)?;
     // No JWT: it has no dots, so that nobody can use the signature for anything.
-    signer.sign(b"cloakroom doctor").await.map_err(told)?;
-    Ok(format!(
-        "{} signs {}",
-        signer.key_id(),
-        config.jwt.algorithm.name()
-    ))
+    let signature = signer.sign(&key, b"cloakroom doctor").await;
+    signature.map_err(told)?;
+    Ok(format!("{} signs {}", key.kid, key.algorithm.name()))
 }
 
 fn told(error: impl Into<Failure>) -> String {

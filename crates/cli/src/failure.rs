@@ -55,6 +55,7 @@ impl From<SignError> for Failure {
                 brief(cause)
             ),
             SignError::Unacceptable(what) => format!("KMS answered what we cannot use: {what}"),
+            SignError::KeySet(fault) => fault.to_string(),
         })
     }
 }

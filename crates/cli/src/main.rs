@@ -50,7 +50,7 @@ enum Command {
     /// Shows or moves the moment before which everything issued is dead
     #[command(subcommand)]
     Epoch(epoch::Command),
-    /// Shows the keys that sign
+    /// Shows the keys that sign, or brings in the next one
     #[command(subcommand)]
     Keys(keys::Command),
     /// Shows the clients, or makes what the configuration needs for a new one
@@ -91,11 +91,11 @@ async fn run(cli: Cli) -> Result<Answer, Failure> {
         Command::Dev(args) => dev::run(&place, args).await,
         Command::Check(args) => check::run(&place, &args),
         Command::Explain(args) => explain::run(&place, &args).await,
-        Command::Setup(args) => setup::run(&place, &args).await,
-        Command::Doctor(args) => doctor::run(&place, &args).await,
+        Command::Setup(args) => Box::pin(setup::run(&place, &args)).await,
+        Command::Doctor(args) => Box::pin(doctor::run(&place, &args)).await,
         Command::Sessions(command) => sessions::run(&place, &command).await,
         Command::Epoch(command) => epoch::run(&place, &command).await,
-        Command::Keys(command) => keys::run(&place, &command).await,
+        Command::Keys(command) => Box::pin(keys::run(&place, &command)).await,
         Command::Clients(command) => clients::run(&place, &command),
     }
 }

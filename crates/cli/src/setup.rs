@@ -3,11 +3,16 @@
 
 use crate::failure::Failure;
 use crate::place::{Aws, Place};
-use crate::{Answer, print};
+use crate::{Answer, keys, print};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use cloakroom_aws::dynamo::create_table;
-use cloakroom_aws::kms::{create_mac_key, create_signing_key};
+use cloakroom_aws::kms::{
+    KeyPlaces, create_keyset_key, create_mac_key, create_signing_key, create_wrapping_key,
+    keyset_public_key,
+};
 use cloakroom_domain::client::generate_secret;
-use cloakroom_domain::config::{Config, SecretRef};
+use cloakroom_domain::config::{Config, SecretRef, SigningMode};
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -17,9 +22,10 @@ use std::path::{Path, PathBuf};
 ///
 /// Works against AWS or what stands in for it at AWS_ENDPOINT_URL_DYNAMODB and
 /// AWS_ENDPOINT_URL_KMS. A table that is there is kept; keys are made anew each time,
-/// of the kind that the configuration's `jwt.algorithm` needs. The table's name is
-/// CLOAKROOM_TABLE, or `cloakroom`. Secrets that the configuration wants from the
-/// environment are written for what stands in for AWS alone; others are named.
+/// of the kind that the configuration's `jwt.mode` and `jwt.algorithm` need; in
+/// data-key mode with a first key set. The table's name is CLOAKROOM_TABLE, or
+/// `cloakroom`. Secrets that the configuration wants from the environment are written
+/// for what stands in for AWS alone; others are named.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   AWS_ENDPOINT_URL=http://127.0.0.1:5000 cloakroom setup --env-file .env")]
@@ -55,17 +61,16 @@ pub(crate) async fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
     let table = Place::variable("CLOAKROOM_TABLE").unwrap_or_else(|| DEFAULT_TABLE.to_owned());
     let aws = Aws::connect().await;
     create_table(&aws.dynamodb, &table).await?;
-    let signing_key = create_signing_key(&aws.kms, config.jwt.algorithm).await?;
     let mac_key = create_mac_key(&aws.kms).await?;
 
     let path = place.config_path();
     let path = std::path::absolute(&path).unwrap_or(path);
-    let mut environment = vec![
+    let mut environment: Vec<(&str, String)> = signing(&aws, &config, &table).await?;
+    environment.extend([
         ("CLOAKROOM_TABLE", table),
-        ("CLOAKROOM_SIGNING_KEYS", signing_key),
         ("CLOAKROOM_MAC_KEYS", mac_key),
         ("CLOAKROOM_CONFIG", path.display().to_string()),
-    ];
+    ]);
     environment.extend(given(&["CLOAKROOM_ISSUER"]));
     environment.extend(given(PLACES));
     let Some(file) = &args.env_file else {
@@ -119,6 +124,37 @@ fn secret(name: &str, config: &Config, stands_in: bool) -> Result<Option<String>
             Ok(Some(secret.to_string()))
         }
         given => Ok(given),
+    }
+}
+
+/// What it takes to sign JWTs in the configured mode; keys that the other mode would
+/// need cost money, too.
+async fn signing(
+    aws: &Aws,
+    config: &Config,
+    table: &str,
+) -> Result<Vec<(&'static str, String)>, Failure> {
+    match config.jwt.mode {
+        SigningMode::Kms => {
+            let key = create_signing_key(&aws.kms, config.jwt.algorithm).await?;
+            Ok(vec![("CLOAKROOM_SIGNING_KEYS", key)])
+        }
+        SigningMode::DataKey => {
+            let wrapping_key = create_wrapping_key(&aws.kms).await?;
+            let keyset_key = create_keyset_key(&aws.kms).await?;
+            let public_key = keyset_public_key(&aws.kms, &keyset_key).await?;
+            let places = KeyPlaces {
+                wrapping_key: wrapping_key.clone(),
+                keyset_key: keyset_key.clone(),
+                ..KeyPlaces::default()
+            };
+            keys::start(aws, &places, config, table).await?;
+            Ok(vec![
+                ("CLOAKROOM_WRAPPING_KEY", wrapping_key),
+                ("CLOAKROOM_KEYSET_KEY", keyset_key),
+                ("CLOAKROOM_KEYSET_PUBLIC_KEY", BASE64.encode(public_key)),
+            ])
+        }
     }
 }
 

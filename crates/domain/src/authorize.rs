@@ -213,29 +213,29 @@ where
         let now = self.world.now();
         let epoch = self.epoch(now, facts).await?;
         let route = self.policy.find(method, resource);
-        let (held, judged) = match self.recall(&token, epoch.not_before, now) {
-            Some(held) if self.answers_at_once(&held.value, route, now) => {
-                let judged = judge(&held.value, route, now);
-                facts.identity = Some(Origin::Memory);
-                (held, judged)
-            }
+        let remembered = match self.recall(&token, epoch.not_before, now) {
+            Some(held) => self
+                .answers_at_once(&held.value, route, now)
+                .await?
+                .then_some(held),
+            None => None,
+        };
+        let held = if let Some(held) = remembered {
+            facts.identity = Some(Origin::Memory);
+            held
+        } else {
             // Another environment may have renewed the JWT meanwhile: a read costs a
             // twentieth of a signature.
-            Some(_) | None => {
-                facts.identity = Some(Origin::Item);
-                let identity = self.read(&token, epoch.not_before, now).await?;
-                let judged = judge(&identity, route, now);
-                let held = Held {
-                    read_at: now,
-                    value: Arc::new(identity),
-                };
-                (held, judged)
+            facts.identity = Some(Origin::Item);
+            Held {
+                read_at: now,
+                value: Arc::new(self.read(&token, epoch.not_before, now).await?),
             }
         };
         let identity = &*held.value;
         facts.subject_tag = Some(identity.opened.subject_tag.clone());
         facts.route = route.map(|route| route.path.clone());
-        let swapped = match judged {
+        let swapped = match judge(identity, route, now) {
             Ok(route) => {
                 let minted = self.jwt_for(identity, route, now, facts).await?;
                 Ok((route, minted))
@@ -366,16 +366,21 @@ where
         Ok(identity)
     }
 
-    /// Whether what is remembered suffices: the route refuses, or its JWT is there too.
-    fn answers_at_once(
+    /// Whether what is remembered suffices: the route refuses, or its JWT is there too,
+    /// or is signed here at no cost.
+    async fn answers_at_once(
         &self,
         identity: &Identity,
         route: Option<&RouteConfig>,
         now: UnixTime,
-    ) -> bool {
-        judge(identity, route, now).map_or(true, |route| {
-            self.mint.find(identity, &route.audience, now).is_some()
-        })
+    ) -> Result<bool, Outage> {
+        match judge(identity, route, now) {
+            Ok(route) if self.mint.is_dear() => {
+                let found = self.mint.find(identity, &route.audience, now).await?;
+                Ok(found.is_some())
+            }
+            Ok(_) | Err(_) => Ok(true),
+        }
     }
 
     /// A JWT with enough life left, from memory or item, else a new one.
@@ -388,7 +393,7 @@ where
     ) -> Result<Minted, Verdict> {
         let audience = &route.audience;
         let found = match facts.identity {
-            Some(Origin::Memory) => self.mint.find(identity, audience, now),
+            Some(Origin::Memory) => self.mint.find(identity, audience, now).await?,
             Some(Origin::Item | Origin::Made) | None => None,
         };
         let found = match found {

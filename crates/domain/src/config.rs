@@ -104,7 +104,11 @@ impl Default for AuthorizerConfig {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct JwtConfig {
-    /// Must fit the KMS key.
+    /// Who makes the signatures.
+    #[serde(skip_serializing_if = "SigningMode::is_kms")]
+    pub mode: SigningMode,
+    /// Must fit the KMS key. In `data-key` mode: of the keys that `cloakroom keys
+    /// rotate` makes.
     pub algorithm: Algorithm,
     /// Seconds from issue to expiry.
     pub lifetime: u64,
@@ -117,11 +121,30 @@ pub struct JwtConfig {
 impl Default for JwtConfig {
     fn default() -> Self {
         Self {
+            mode: SigningMode::Kms,
             algorithm: Algorithm::RS256,
             lifetime: 300,
             integration_timeout: 29,
             skew: 60,
         }
+    }
+}
+
+/// Who makes the signatures of JWTs.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SigningMode {
+    /// KMS signs each JWT; no private key ever leaves it.
+    #[default]
+    Kms,
+    /// The functions sign, with a key that KMS unwraps once per cold start.
+    DataKey,
+}
+
+impl SigningMode {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+    fn is_kms(&self) -> bool {
+        *self == Self::Kms
     }
 }
 

@@ -11,7 +11,7 @@ use crate::family::{
 };
 use crate::grant::{self, Opened, TokenFault};
 use crate::jwt::{self, AccessClaims, Jwt, SigningInput};
-use crate::ports::{Entropy, EntropyError, SignError, Signer, StoreError, World};
+use crate::ports::{Entropy, EntropyError, SignError, Signer, SigningKey, StoreError, World};
 use crate::seal::{Purpose, RootKeys, Sealed};
 use crate::time::UnixTime;
 use crate::token::{OpaqueToken, TokenKind};
@@ -33,6 +33,10 @@ pub enum Outage {
     SignerThrottled,
     /// KMS did not answer, or not acceptably.
     Signer,
+    /// Data-key mode: the key set is missing, or none of its keys signs now.
+    NoKey,
+    /// Data-key mode: the key set is not one that we may believe. Worth an alarm.
+    KeySet,
     /// The root keys could not be had.
     Roots,
     /// The item was sealed by a later release, or under a key that we do not have.
@@ -51,6 +55,8 @@ impl Outage {
             Self::Store => "store",
             Self::SignerThrottled => "signer_throttled",
             Self::Signer => "signer",
+            Self::NoKey => "no_key",
+            Self::KeySet => "key_set",
             Self::Roots => "roots",
             Self::UnknownSeal => "unknown_seal",
             Self::Entropy => "entropy",
@@ -73,6 +79,8 @@ impl From<&SignError> for Outage {
         match error {
             SignError::Throttled(_) => Self::SignerThrottled,
             SignError::Unavailable(_) | SignError::Unacceptable(_) => Self::Signer,
+            SignError::KeySet(fault) if fault.is_alarming() => Self::KeySet,
+            SignError::KeySet(_) => Self::NoKey,
         }
     }
 }
@@ -290,6 +298,21 @@ pub(crate) struct Found {
     pub(crate) slot: Option<NewSlot>,
 }
 
+/// All that a JWT must fit, beside the token whose it is.
+fn place<'a>(
+    key: &'a SigningKey,
+    identity: &Identity,
+    audience: &'a AudienceConfig,
+    fingerprint: &'a str,
+) -> Purpose<'a> {
+    Purpose::Jwt {
+        audience: &audience.id,
+        kid: &key.kid,
+        fingerprint,
+        claims_version: identity.claims_version,
+    }
+}
+
 /// Finds or signs the JWTs of opened tokens.
 #[derive(Debug)]
 pub(crate) struct Mint<G> {
@@ -314,12 +337,34 @@ impl<G: Signer> Mint<G> {
         }
     }
 
-    /// A JWT with enough life left, if there is one in memory or item.
-    pub(crate) fn find(&self, identity: &Identity, audience: &str, now: UnixTime) -> Option<Found> {
+    /// Whether a signature costs more than a read that may spare it.
+    pub(crate) fn is_dear(&self) -> bool {
+        self.signer.is_remote()
+    }
+
+    /// A JWT by the key that signs now, with enough life left, if there is one in
+    /// memory or item.
+    pub(crate) async fn find(
+        &self,
+        identity: &Identity,
+        audience: &str,
+        now: UnixTime,
+    ) -> Result<Option<Found>, Outage> {
+        let key = self.key(now).await?;
+        Ok(self.find_by(&key, identity, audience, now))
+    }
+
+    fn find_by(
+        &self,
+        key: &SigningKey,
+        identity: &Identity,
+        audience: &str,
+        now: UnixTime,
+    ) -> Option<Found> {
         let (audience, fingerprint) = self.audience(audience)?;
-        let place = self.place(identity, audience, fingerprint);
+        let place = place(key, identity, audience, fingerprint);
         let found = identity
-            .remembered(&audience.id, self.signer.key_id())
+            .remembered(&audience.id, &key.kid)
             .map(|minted| (minted, Origin::Memory));
         let found = found.or_else(|| identity.stored(place).map(|minted| (minted, Origin::Item)));
         found
@@ -342,54 +387,53 @@ impl<G: Signer> Mint<G> {
         audience: &str,
         now: UnixTime,
     ) -> Result<Found, Outage> {
-        let found = self.find(identity, audience, now);
-        match found {
+        let key = self.key(now).await?;
+        let renewed = self.renewed(&key, identity, audience, now);
+        match self.find_by(&key, identity, audience, now) {
             Some(found) if !self.is_due(identity, &found.minted, now) => Ok(found),
-            Some(found) => Ok(self.renewed(identity, audience, now).await.unwrap_or(found)),
-            None => self.renewed(identity, audience, now).await,
+            Some(found) => Ok(renewed.await.unwrap_or(found)),
+            None => renewed.await,
         }
     }
 
     async fn renewed(
         &self,
+        key: &SigningKey,
         identity: &Identity,
         audience: &str,
         now: UnixTime,
     ) -> Result<Found, Outage> {
         let (audience, fingerprint) = self.audience(audience).ok_or(Outage::Claims)?;
-        let place = self.place(identity, audience, fingerprint);
-        let minted = self.make(identity, audience, now).await?;
-        let jwt = minted
-            .seal(identity, place, &self.world)
-            .map_err(|_| Outage::Entropy)?;
+        let minted = self.make(key, identity, audience, now).await?;
+        // A signature that costs less than the write that would share it is made
+        // again where it is needed.
+        let slot = if self.signer.is_remote() {
+            let place = place(key, identity, audience, fingerprint);
+            let jwt = minted
+                .seal(identity, place, &self.world)
+                .map_err(|_| Outage::Entropy)?;
+            Some(NewSlot {
+                audience: audience.id.clone(),
+                jwt,
+            })
+        } else {
+            None
+        };
         Ok(Found {
             minted,
             origin: Origin::Made,
-            slot: Some(NewSlot {
-                audience: audience.id.clone(),
-                jwt,
-            }),
+            slot,
         })
+    }
+
+    async fn key(&self, now: UnixTime) -> Result<SigningKey, Outage> {
+        let key = self.signer.signing_key(now).await;
+        key.map_err(|error| Outage::from(&error))
     }
 
     fn audience(&self, id: &str) -> Option<(&AudienceConfig, &str)> {
         let audience = self.config.audiences.iter().find(|each| each.id == id)?;
         Some((audience, self.fingerprints.get(id)?))
-    }
-
-    /// All that a JWT must fit, beside the token whose it is.
-    fn place<'a>(
-        &'a self,
-        identity: &Identity,
-        audience: &'a AudienceConfig,
-        fingerprint: &'a str,
-    ) -> Purpose<'a> {
-        Purpose::Jwt {
-            audience: &audience.id,
-            kid: self.signer.key_id(),
-            fingerprint,
-            claims_version: identity.claims_version,
-        }
     }
 
     /// Whether it should be renewed, although it is good: one of two requests does so
@@ -411,10 +455,24 @@ impl<G: Signer> Mint<G> {
     }
 
     /// Signs `claims` as a JWT of kind `typ`.
-    pub(crate) async fn sign(&self, typ: &str, claims: &impl Serialize) -> Result<Jwt, Outage> {
-        let (kid, algorithm) = (self.signer.key_id(), self.signer.algorithm());
-        let input = SigningInput::new(typ, kid, algorithm, claims).ok_or(Outage::Claims)?;
-        let signature = self.signer.sign(input.as_bytes()).await;
+    pub(crate) async fn sign(
+        &self,
+        typ: &str,
+        claims: &impl Serialize,
+        now: UnixTime,
+    ) -> Result<Jwt, Outage> {
+        self.sign_with(&self.key(now).await?, typ, claims).await
+    }
+
+    async fn sign_with(
+        &self,
+        key: &SigningKey,
+        typ: &str,
+        claims: &impl Serialize,
+    ) -> Result<Jwt, Outage> {
+        let input =
+            SigningInput::new(typ, &key.kid, key.algorithm, claims).ok_or(Outage::Claims)?;
+        let signature = self.signer.sign(key, input.as_bytes()).await;
         Ok(input.into_jwt(&signature.map_err(|error| Outage::from(&error))?))
     }
 
@@ -430,6 +488,7 @@ impl<G: Signer> Mint<G> {
 
     async fn make(
         &self,
+        key: &SigningKey,
         identity: &Identity,
         audience: &AudienceConfig,
         now: UnixTime,
@@ -440,9 +499,9 @@ impl<G: Signer> Mint<G> {
         let jti = BASE64URL.encode(jti);
         let claims = AccessClaims::new(&self.config, audience, grant, meta, &jti, now);
         Ok(Minted {
-            jwt: self.sign("at+jwt", &claims).await?,
+            jwt: self.sign_with(key, "at+jwt", &claims).await?,
             expires_at: jwt::expiry(&self.config, grant, meta, now),
-            kid: self.signer.key_id().into(),
+            kid: key.kid.as_str().into(),
         })
     }
 }

@@ -233,7 +233,8 @@ where
             iat: now,
             token_introspection: answer,
         };
-        let jwt = self.mint.sign("token-introspection+jwt", &claims).await?;
+        let typ = "token-introspection+jwt";
+        let jwt = self.mint.sign(typ, &claims, now).await?;
         if !answer.active {
             let mut inactive = self.inactive.lock().unwrap_or_else(PoisonError::into_inner);
             inactive.insert(caller.id.clone(), (now, jwt.clone()));

@@ -95,6 +95,12 @@ impl PublicJwk {
     }
 }
 
+/// The uncompressed point of a key on P-256.
+pub(crate) fn p256_point(spki: &[u8]) -> Option<&[u8]> {
+    let point = spki.get(P256_PREFIX.len() - 1..)?;
+    (spki.starts_with(P256_PREFIX) && point.len() == 65).then_some(point)
+}
+
 fn rsa(spki: &[u8]) -> Option<Material> {
     let (outer, rest) = element(spki, 0x30)?;
     let bits = outer.strip_prefix(RSA_ALGORITHM)?;

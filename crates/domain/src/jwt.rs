@@ -119,6 +119,14 @@ impl fmt::Debug for SigningInput {
     }
 }
 
+/// Appends a signature to what it is over: a compact JWS.
+pub fn append_signature(input: String, signature: &[u8]) -> String {
+    let mut text = input;
+    text.push('.');
+    BASE64URL.encode_string(signature, &mut text);
+    text
+}
+
 /// The claims of the internal JWT (RFC 9068 §2.2).
 #[derive(Serialize)]
 #[expect(

@@ -20,6 +20,7 @@ pub mod introspect;
 pub mod issue;
 pub mod jwk;
 pub mod jwt;
+pub mod keyset;
 pub mod login;
 pub mod policy;
 pub mod ports;

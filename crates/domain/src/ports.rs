@@ -8,6 +8,7 @@ use crate::claims::UserClaims;
 use crate::delegation::MayAct;
 use crate::family::{FamilyId, FamilyRecord, IndexKey, Transition};
 use crate::jwt::Algorithm;
+use crate::keyset::{KeySetFault, StoredKeySet};
 use crate::time::UnixTime;
 use std::future::Future;
 use std::sync::Arc;
@@ -214,20 +215,43 @@ pub trait SubjectIndex: Send + Sync {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
-/// Signs a JWS signing input. IAM: `kms:Sign`.
+/// A key that signs: what a JWT's header says of it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SigningKey {
+    /// Its name.
+    pub kid: String,
+    /// Its algorithm.
+    pub algorithm: Algorithm,
+}
+
+/// Signs a JWS signing input. IAM: `kms:Sign`, or `kms:Decrypt` for data keys.
 pub trait Signer: Send + Sync {
-    /// The `kid` of the key that signs, fixed before signing.
-    fn key_id(&self) -> &str;
+    /// Whether each signature is a call over the network: paid for, and worth
+    /// sharing with others.
+    fn is_remote(&self) -> bool {
+        true
+    }
 
-    /// The algorithm of that key.
-    fn algorithm(&self) -> Algorithm;
+    /// The key that signs at `now`, fixed before signing.
+    ///
+    /// # Errors
+    ///
+    /// When it is not known which key that is.
+    fn signing_key(
+        &self,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<SigningKey, SignError>> + Send;
 
-    /// Signs `input`; the result is in JOSE form (ECDSA: r‖s).
+    /// Signs `input` with `key`; the result is in JOSE form (ECDSA: r‖s).
     ///
     /// # Errors
     ///
     /// When no signature by exactly this key could be had.
-    fn sign(&self, input: &[u8]) -> impl Future<Output = Result<Vec<u8>, SignError>> + Send;
+    fn sign(
+        &self,
+        key: &SigningKey,
+        input: &[u8],
+    ) -> impl Future<Output = Result<Vec<u8>, SignError>> + Send;
 }
 
 /// No signature could be had.
@@ -242,6 +266,38 @@ pub enum SignError {
     /// It answered with something that is not a signature by our key.
     #[error("the signer's answer is not acceptable: {0}")]
     Unacceptable(&'static str),
+    /// Data-key mode: there is no key set to sign by.
+    #[error(transparent)]
+    KeySet(#[from] KeySetFault),
+}
+
+/// Reads the key set of data-key mode. IAM: `dynamodb:GetItem` on `keys`.
+pub trait ReadKeySet: Send + Sync {
+    /// Reads the record by one strongly consistent read; `None` if there is none.
+    /// It may be anybody's: what it is worth is decided by
+    /// [`Trust`](crate::keyset::Trust).
+    ///
+    /// # Errors
+    ///
+    /// Only if the store could not answer.
+    fn key_set(&self) -> impl Future<Output = Result<Option<StoredKeySet>, StoreError>> + Send;
+}
+
+/// Services of one function share an adapter.
+impl<T: ReadKeySet> ReadKeySet for Arc<T> {
+    async fn key_set(&self) -> Result<Option<StoredKeySet>, StoreError> {
+        T::key_set(self).await
+    }
+}
+
+impl From<StoreError> for SignError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Throttled(cause) => Self::Throttled(cause),
+            StoreError::Unavailable(cause) => Self::Unavailable(cause),
+            StoreError::Malformed(_) => Self::KeySet(KeySetFault::Malformed),
+        }
+    }
 }
 
 /// Reads public keys. IAM: `kms:GetPublicKey`.

@@ -3,7 +3,9 @@
 //! What the system *is* stands in `cloakroom.toml`. Every fault of both is reported
 //! at once, by the setting's name and never its value.
 
-use cloakroom_domain::config::Config;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use cloakroom_domain::config::{Config, SigningMode};
 use cloakroom_domain::time::UnixTime;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -60,9 +62,25 @@ pub enum Need {
     WrappingKey,
     /// `CLOAKROOM_KEYSET_KEY`.
     KeysetKey,
+    /// What it takes to sign JWTs in the configured mode.
+    ToSign,
+    /// What it takes to publish the keys of JWTs in the configured mode.
+    ToPublish,
 }
 
 impl Need {
+    /// What this comes to in a mode.
+    fn in_mode(self, mode: SigningMode) -> Vec<Self> {
+        match (self, mode) {
+            (Self::ToSign | Self::ToPublish, SigningMode::Kms) => vec![Self::SigningKeys],
+            (Self::ToSign, SigningMode::DataKey) => {
+                vec![Self::Table, Self::WrappingKey, Self::KeysetKey]
+            }
+            (Self::ToPublish, SigningMode::DataKey) => vec![Self::Table, Self::KeysetKey],
+            (need, _) => vec![need],
+        }
+    }
+
     fn name(self) -> &'static str {
         match self {
             Self::Table => "CLOAKROOM_TABLE",
@@ -71,6 +89,7 @@ impl Need {
             Self::ClientKey => "CLOAKROOM_CLIENT_KEY",
             Self::WrappingKey => "CLOAKROOM_WRAPPING_KEY",
             Self::KeysetKey => "CLOAKROOM_KEYSET_KEY",
+            Self::ToSign | Self::ToPublish => "jwt.mode",
         }
     }
 }
@@ -90,6 +109,11 @@ pub struct Settings {
     pub wrapping_key: String,
     /// KMS key that signs the key set (data-key mode).
     pub keyset_key: String,
+    /// The public half of that key (DER), so that it need not be asked for; empty:
+    /// KMS is asked.
+    pub keyset_public_key: Vec<u8>,
+    /// Key sets with a smaller serial number are refused.
+    pub keyset_serial: u64,
     /// Everything issued earlier is dead (D68).
     pub not_before: UnixTime,
     /// How much is logged.
@@ -115,6 +139,8 @@ impl Settings {
             client_key: reader.key(Need::ClientKey),
             wrapping_key: reader.key(Need::WrappingKey),
             keyset_key: reader.key(Need::KeysetKey),
+            keyset_public_key: reader.der("CLOAKROOM_KEYSET_PUBLIC_KEY"),
+            keyset_serial: reader.parsed("CLOAKROOM_KEYSET_SERIAL", 0, "must be a number"),
             not_before: UnixTime(reader.parsed(
                 "CLOAKROOM_NOT_BEFORE",
                 0,
@@ -136,7 +162,15 @@ impl Settings {
 ///
 /// Every fault of both at once.
 pub fn load(source: &impl Source, needs: &[Need]) -> Result<(Settings, Config), SettingsError> {
-    match (Settings::read(source, needs), load_config(source)) {
+    let config = load_config(source);
+    let needs = match &config {
+        Ok(config) => in_mode(needs, config.jwt.mode),
+        // In which mode is not known then: what is needed in any is needed.
+        Err(_) => (needs.iter().copied())
+            .filter(|need| !matches!(need, Need::ToSign | Need::ToPublish))
+            .collect(),
+    };
+    match (Settings::read(source, &needs), config) {
         (Ok(settings), Ok(config)) => Ok((settings, config)),
         (Err(mut one), Err(other)) => {
             one.0.extend(other.0);
@@ -144,6 +178,11 @@ pub fn load(source: &impl Source, needs: &[Need]) -> Result<(Settings, Config), 
         }
         (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
     }
+}
+
+/// What a function needs when its JWTs are signed in this mode.
+pub fn in_mode(needs: &[Need], mode: SigningMode) -> Vec<Need> {
+    needs.iter().flat_map(|need| need.in_mode(mode)).collect()
 }
 
 /// Reads the file that `CLOAKROOM_CONFIG` names; `CLOAKROOM_ISSUER` replaces its
@@ -205,6 +244,14 @@ impl<S: Source> Reader<'_, S> {
             self.fault(need.name(), "must be ARNs of KMS keys, separated by commas");
         }
         keys
+    }
+
+    fn der(&mut self, name: &str) -> Vec<u8> {
+        let text = present(self.source, name).unwrap_or_default();
+        BASE64.decode(text).unwrap_or_else(|_| {
+            self.fault(name, "must be a public key: DER in base64");
+            Vec::new()
+        })
     }
 
     fn text(&mut self, need: Need) -> String {
@@ -345,6 +392,53 @@ mod tests {
         }
         let one_empty = format!("{KEY},");
         assert_eq!(faults(&[("CLOAKROOM_MAC_KEYS", &one_empty)], &[]).len(), 1);
+    }
+
+    #[test]
+    fn the_mode_says_which_keys_a_function_needs() {
+        let path =
+            std::env::temp_dir().join(format!("cloakroom-modes-{}.toml", std::process::id()));
+        let text = "config_version = 1\nissuer = \"https://a.example\"\n[jwt]\nmode = ";
+        let needs = |mode: &str, need: Need| {
+            std::fs::write(&path, format!("{text}\"{mode}\"\n")).unwrap();
+            let file = path.to_str().unwrap();
+            load(&source(&[("CLOAKROOM_CONFIG", file)]), &[need])
+                .unwrap_err()
+                .0
+        };
+        let kms = ["CLOAKROOM_SIGNING_KEYS is not set"];
+        assert_eq!(needs("kms", Need::ToSign), kms);
+        assert_eq!(needs("kms", Need::ToPublish), kms);
+        assert_eq!(
+            needs("data-key", Need::ToSign),
+            [
+                "CLOAKROOM_TABLE is not set",
+                "CLOAKROOM_WRAPPING_KEY is not set",
+                "CLOAKROOM_KEYSET_KEY is not set"
+            ]
+        );
+        assert_eq!(
+            needs("data-key", Need::ToPublish),
+            [
+                "CLOAKROOM_TABLE is not set",
+                "CLOAKROOM_KEYSET_KEY is not set"
+            ]
+        );
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn the_public_half_of_the_key_sets_key_is_der_in_base64() {
+        let settings = |text: &str| {
+            Settings::read(&source(&[("CLOAKROOM_KEYSET_PUBLIC_KEY", text)]), &[])
+                .map(|settings| settings.keyset_public_key)
+        };
+        assert_eq!(settings("MFk=").unwrap(), [0x30, 0x59]);
+        assert!(settings("").unwrap().is_empty());
+        assert_eq!(
+            settings("MFk").unwrap_err().faults(),
+            ["CLOAKROOM_KEYSET_PUBLIC_KEY must be a public key: DER in base64"]
+        );
     }
 
     #[test]

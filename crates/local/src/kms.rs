@@ -335,7 +335,11 @@ impl KmsEndpoint {
     fn generate_pair(&self, input: &GeneratePairInput) -> Result<Value, KmsError> {
         if !matches!(
             input.key_pair_spec,
-            KeySpec::EccNistP256 | KeySpec::EccEdwards25519
+            KeySpec::Rsa2048
+                | KeySpec::Rsa3072
+                | KeySpec::Rsa4096
+                | KeySpec::EccNistP256
+                | KeySpec::EccEdwards25519
         ) {
             return Err(KmsError::UnsupportedOperation);
         }

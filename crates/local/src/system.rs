@@ -8,6 +8,7 @@ mod backends;
 mod configuration;
 mod environment;
 mod functions;
+mod key_set;
 mod routes;
 
 pub use backends::{Backends, TABLE};
@@ -158,12 +159,21 @@ impl System {
         let secret = configuration::take_demo_provider(&mut config, &provider);
         let config = Arc::new(config);
 
-        let backends = Backends::start(
+        let world = World {
+            clock: options
+                .clock
+                .clone()
+                .unwrap_or(cloakroom_aws::world().clock),
+            entropy: cloakroom_aws::world().entropy,
+        };
+        // On the heap: the state of all nested calls is large.
+        let backends = Box::pin(Backends::start(
             options.data_dir.as_deref(),
-            config.jwt.algorithm,
+            &config,
+            &world.clock,
             options.faults.as_ref(),
             &mut tasks,
-        )
+        ))
         .await?;
         let environment = environment::write(
             &config,
@@ -192,16 +202,9 @@ impl System {
             let _ = axum::serve(services_listener, demo).await;
         });
 
-        let world = World {
-            clock: options
-                .clock
-                .clone()
-                .unwrap_or(cloakroom_aws::world().clock),
-            entropy: cloakroom_aws::world().entropy,
-        };
         let functions = match &options.lambda {
             Some(url) => Functions::behind(backends.sdk(), url),
-            None => Functions::here(&config, &backends, &environment, &world).await?,
+            None => Box::pin(Functions::here(&config, &backends, &environment, &world)).await?,
         };
         let gateway = ApiGateway::new(Api {
             flavour: options.flavour,

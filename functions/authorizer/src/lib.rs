@@ -254,6 +254,7 @@ impl Outcome {
             }
             Judged::Rules(Verdict::Unauthorized(Rejection::Replayed)) => Some(Metric::Replay),
             Judged::Rules(Verdict::Unavailable(Outage::UnknownSeal)) => Some(Metric::UnknownFormat),
+            Judged::Rules(Verdict::Unavailable(Outage::KeySet)) => Some(Metric::SealsBroken),
             Judged::Rules(Verdict::Unavailable(
                 Outage::StoreThrottled | Outage::SignerThrottled,
             )) => Some(Metric::Throttled),

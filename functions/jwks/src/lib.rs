@@ -7,19 +7,21 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use cloakroom_domain::config::Config;
 use cloakroom_domain::jwk::PublicJwk;
-use cloakroom_domain::ports::PublicKeys;
+use cloakroom_domain::keyset::JWKS_MAX_AGE;
+use cloakroom_domain::ports::{PublicKeys, SignError};
 use cloakroom_domain::token::sha256;
 use cloakroom_gateway::entry::FunctionFailure;
 use cloakroom_gateway::http::oauth_error::OAuthError;
 use cloakroom_gateway::http::{Method, Request, Response, StatusCode, header, serve};
-use cloakroom_gateway::telemetry::{Decision, Meter, Metered};
+use cloakroom_gateway::telemetry::{Decision, Meter, Metered, Metric};
 use metadata::Metadata;
 use serde::Serialize;
 use std::sync::Arc;
 
-/// How long services and proxies may keep the keys. A new key is published at
-/// least this long before it signs.
-const MAX_AGE: &str = "public, max-age=300";
+/// How long services and proxies may keep a document.
+fn max_age() -> String {
+    format!("public, max-age={JWKS_MAX_AGE}")
+}
 
 /// The function.
 #[derive(Debug)]
@@ -83,14 +85,22 @@ impl<K: PublicKeys> Handler<K> {
                 .id("request_id", request.request_id())
                 .calls(&self.meter.take())
         };
-        if let Ok(keys) = keys {
-            line("published").emit();
-            document(request, &KeySet { keys })
-        } else {
+        match keys {
+            Ok(keys) => {
+                line("published").emit();
+                document(request, &KeySet { keys })
+            }
             // Half a key set, or an old one without a limit, would make services
-            // refuse good tokens or accept withdrawn keys.
-            line("unavailable").emit();
-            OAuthError::TemporarilyUnavailable.to_response()
+            // refuse good tokens or accept withdrawn keys; a planted one, accept
+            // somebody else's (D75).
+            Err(error) => {
+                let mut line = line("unavailable");
+                if matches!(error, SignError::KeySet(fault) if fault.is_alarming()) {
+                    line = line.word("reason", "key_set").count(Metric::SealsBroken, 1);
+                }
+                line.emit();
+                OAuthError::TemporarilyUnavailable.to_response()
+            }
         }
     }
 }
@@ -113,7 +123,7 @@ fn document(request: &Request, body: &impl Serialize) -> Response {
         Response::text(StatusCode::OK, "application/json", text)
     };
     response
-        .header(header::CACHE_CONTROL, MAX_AGE)
+        .header(header::CACHE_CONTROL, &max_age())
         .header(header::ETAG, &etag)
         .header(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")
 }

@@ -3,7 +3,8 @@
 // The types of nested futures are deep; the compiler wants to be told.
 #![recursion_limit = "256"]
 
-use cloakroom_aws::kms::{self, KmsPublicKeys};
+use cloakroom_aws::dynamo::{self, DynamoStore};
+use cloakroom_aws::kms::{self, JwtPublicKeys, KeyPlaces};
 use cloakroom_gateway::entry;
 use cloakroom_gateway::settings::{self, Env, Need};
 use cloakroom_gateway::telemetry::{self, Format};
@@ -13,11 +14,20 @@ use std::sync::Arc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let (settings, config) = settings::load(&Env, &[Need::SigningKeys])?;
+    let (settings, config) = settings::load(&Env, &[Need::ToPublish])?;
     telemetry::init(settings.log, Format::Json);
     let sdk = cloakroom_aws::sdk_config().await;
     let kms = kms::Client::new(&sdk);
-    let keys = KmsPublicKeys::new(kms, settings.signing_keys, config.jwt.algorithm);
+    let store = DynamoStore::new(dynamo::Client::new(&sdk), settings.table);
+    let places = KeyPlaces {
+        signing_keys: settings.signing_keys,
+        wrapping_key: settings.wrapping_key,
+        keyset_key: settings.keyset_key,
+        keyset_public_key: settings.keyset_public_key,
+        keyset_serial: settings.keyset_serial,
+    };
+    let clock = cloakroom_aws::world().clock;
+    let keys = JwtPublicKeys::new(&config, &places, &kms, store, clock);
     let handler = Handler::new(Arc::new(config), keys);
     // On the heap: the state of all nested calls is large.
     Box::pin(entry::run(async |event: &[u8]| handler.handle(event).await)).await

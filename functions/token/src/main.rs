@@ -1,7 +1,7 @@
 //! The `token` bootstrap: names the adapters, and nothing else.
 
 use cloakroom_aws::dynamo::{self, DynamoStore};
-use cloakroom_aws::kms::{self, KmsRoots, KmsSigner};
+use cloakroom_aws::kms::{self, JwtSigner, KeyPlaces, KmsRoots};
 use cloakroom_domain::ports::Roots;
 use cloakroom_gateway::entry;
 use cloakroom_gateway::settings::{self, Env, Need};
@@ -13,18 +13,25 @@ use std::sync::Arc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
-    let needs = [Need::Table, Need::SigningKeys, Need::MacKeys];
+    let needs = [Need::Table, Need::ToSign, Need::MacKeys];
     let (settings, config) = settings::load(&Env, &needs)?;
     telemetry::init(settings.log, Format::Json);
+    let world = cloakroom_aws::world();
     let sdk = cloakroom_aws::sdk_config().await;
     let store = DynamoStore::new(dynamo::Client::new(&sdk), settings.table);
     let kms = kms::Client::new(&sdk);
-    let signing_key = settings.signing_keys.into_iter().next().unwrap_or_default();
-    let signer = KmsSigner::new(kms.clone(), signing_key, config.jwt.algorithm);
+    let places = KeyPlaces {
+        signing_keys: settings.signing_keys,
+        wrapping_key: settings.wrapping_key,
+        keyset_key: settings.keyset_key,
+        keyset_public_key: settings.keyset_public_key,
+        keyset_serial: settings.keyset_serial,
+    };
+    let signer = JwtSigner::new(&config, &places, &kms, store.clone());
     let roots = KmsRoots::new(kms, settings.mac_keys);
     // A failure here does not end the process: the next request tries again.
     let _ = roots.roots().await;
-    let world = cloakroom_aws::world();
+    let _ = signer.warm(world.clock.now()).await;
     let verifier = Oidc::verifying(&config, &world.clock)?;
     let handler = Handler::new(
         Arc::new(config),

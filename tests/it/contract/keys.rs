@@ -9,6 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use cloakroom_aws::kms::{KmsPublicKeys, KmsRoots, KmsSigner, create_mac_key, create_signing_key};
 use cloakroom_domain::jwt::Algorithm;
 use cloakroom_domain::ports::{PublicKeys, Roots, Signer};
+use cloakroom_domain::time::UnixTime;
 use serde_json::Value;
 
 /// Verifies as a service would: from the published key alone.
@@ -41,7 +42,8 @@ pub(super) async fn signatures_verify_with_the_published_key(world: &World) {
         let published = KmsPublicKeys::new(world.kms.clone(), vec![arn], *algorithm);
         let keys = published.public_keys().await.unwrap();
         assert_eq!(keys.len(), 1);
-        assert_eq!(keys[0].kid(), signer.key_id());
+        let key = signer.signing_key(UnixTime(0)).await.unwrap();
+        assert_eq!(keys[0].kid(), key.kid);
         let jwk = serde_json::to_value(&keys[0]).unwrap();
         assert_eq!(jwk["alg"], algorithm.name());
 
@@ -56,7 +58,7 @@ pub(super) async fn signatures_verify_with_the_published_key(world: &World) {
             if message.is_empty() {
                 message.push(b'.');
             }
-            let signature = signer.sign(&message).await.unwrap();
+            let signature = signer.sign(&key, &message).await.unwrap();
             let verifies = |message: &[u8]| verifies(&jwk, &(world.signed)(message), &signature);
             assert!(verifies(&message), "{algorithm:?} {len}");
             message[0] ^= 1;
@@ -80,7 +82,9 @@ pub(super) async fn a_key_of_another_kind_signs_nothing(world: &World) {
         (&absent, Algorithm::RS256),
     ] {
         let signer = KmsSigner::new(world.kms.clone(), arn, algorithm);
-        assert!(signer.sign(b"message").await.is_err(), "{algorithm:?}");
+        let key = signer.signing_key(UnixTime(0)).await.unwrap();
+        let signature = signer.sign(&key, b"message").await;
+        assert!(signature.is_err(), "{algorithm:?}");
     }
 }
 

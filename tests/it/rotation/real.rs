@@ -15,8 +15,8 @@ use cloakroom_domain::grant::{self, Grant, Sealer, TokenMeta, TokenPair};
 use cloakroom_domain::issue::{GrantFault, IssueError, TokenRequest, TokenService};
 use cloakroom_domain::jwt::Algorithm;
 use cloakroom_domain::ports::{
-    Clock, CreateError, CreateFamily, FindFamily, ReadEpoch, Roots, SignError, Signer, StoreError,
-    UpdateError, UpdateFamily, World,
+    Clock, CreateError, CreateFamily, FindFamily, ReadEpoch, Roots, SignError, Signer, SigningKey,
+    StoreError, UpdateError, UpdateFamily, World,
 };
 use cloakroom_domain::seal::{RootKey, RootKeys, SealingKey};
 use cloakroom_domain::time::UnixTime;
@@ -385,15 +385,14 @@ impl Roots for OneRoot {
 struct NoSigner;
 
 impl Signer for NoSigner {
-    fn key_id(&self) -> &'static str {
-        "none"
+    async fn signing_key(&self, _: UnixTime) -> Result<SigningKey, SignError> {
+        Ok(SigningKey {
+            kid: "none".to_owned(),
+            algorithm: Algorithm::RS256,
+        })
     }
 
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::RS256
-    }
-
-    async fn sign(&self, _: &[u8]) -> Result<Vec<u8>, SignError> {
+    async fn sign(&self, _: &SigningKey, _: &[u8]) -> Result<Vec<u8>, SignError> {
         Ok(vec![0; 256])
     }
 }

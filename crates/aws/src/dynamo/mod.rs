@@ -6,6 +6,7 @@
 
 mod expression;
 mod item;
+mod key_set;
 mod table;
 mod update;
 
@@ -30,6 +31,7 @@ use item::{Item, PK, SK, TTL};
 use std::time::Duration;
 use update::Plan;
 
+pub use key_set::WriteKeySetError;
 pub use table::create_table;
 
 /// A tombstone's and the epoch's moment.

@@ -1,26 +1,41 @@
-//! KMS: signatures, public keys and the root keys.
+//! KMS: signatures, public keys, data keys and the root keys.
 //!
 //! Keys are named by ARN, never by alias: an alias may move between the moment
 //! when a JWT's header says `kid` and the moment when the key signs. Every answer
 //! is compared with what was asked for (D43).
 
 mod breaker;
+mod data_key;
 mod ecdsa;
+mod key_sets;
 mod keys;
+mod local_key;
+mod mode;
 mod public_keys;
 mod roots;
+mod rotate;
 mod signer;
 
 pub use aws_sdk_kms::Client;
-pub use keys::{create_mac_key, create_signing_key};
+pub use data_key::{DataKeyPublicKeys, DataKeySigner};
+pub use key_sets::{KeySets, keyset_public_key};
+pub use keys::{
+    create_keyset_key, create_mac_key, create_signing_key, create_wrapping_key, creation_time,
+};
+pub use mode::{JwtPublicKeys, JwtSigner, KeyPlaces};
 pub use public_keys::KmsPublicKeys;
 pub use roots::KmsRoots;
+pub use rotate::{RotateError, next_key_set};
 pub use signer::KmsSigner;
 
 use crate::CallFailure;
 use aws_sdk_kms::types::SigningAlgorithmSpec;
 use cloakroom_domain::jwt::Algorithm;
 use cloakroom_domain::ports::SignError;
+
+/// In data-key mode it is time to rotate when the last key has less than this left,
+/// in seconds.
+pub const ROTATE_BEFORE: u64 = 14 * 86_400;
 
 /// What KMS calls an algorithm.
 fn signing_algorithm(algorithm: Algorithm) -> SigningAlgorithmSpec {

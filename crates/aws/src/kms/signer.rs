@@ -8,7 +8,8 @@ use aws_sdk_kms::operation::sign::SignOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::MessageType;
 use cloakroom_domain::jwt::{Algorithm, kms_key_id};
-use cloakroom_domain::ports::{SignError, Signer};
+use cloakroom_domain::ports::{SignError, Signer, SigningKey};
+use cloakroom_domain::time::UnixTime;
 use cloakroom_domain::token::sha256;
 
 /// What KMS takes as a whole message.
@@ -54,15 +55,17 @@ impl KmsSigner {
 }
 
 impl Signer for KmsSigner {
-    fn key_id(&self) -> &str {
-        &self.kid
+    async fn signing_key(&self, _: UnixTime) -> Result<SigningKey, SignError> {
+        Ok(SigningKey {
+            kid: self.kid.clone(),
+            algorithm: self.algorithm,
+        })
     }
 
-    fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-
-    async fn sign(&self, input: &[u8]) -> Result<Vec<u8>, SignError> {
+    async fn sign(&self, key: &SigningKey, input: &[u8]) -> Result<Vec<u8>, SignError> {
+        if key.kid != self.kid {
+            return Err(SignError::Unacceptable("another key is asked for"));
+        }
         let (message_type, message) = match self.algorithm {
             // Hashed here: no limit of length, and no claims on the wire. A digest
             // sent as RAW would be hashed twice.
@@ -168,8 +171,9 @@ mod tests {
             .behavior_version(aws_sdk_kms::config::BehaviorVersion::v2026_01_12())
             .build();
         let signer = KmsSigner::new(Client::from_conf(config), ARN, Algorithm::EdDsa);
+        let key = signer.signing_key(UnixTime(0)).await.unwrap();
         assert!(matches!(
-            signer.sign(&[0; RAW_LIMIT + 1]).await,
+            signer.sign(&key, &[0; RAW_LIMIT + 1]).await,
             Err(SignError::Unacceptable(_))
         ));
     }

@@ -1003,3 +1003,51 @@ async fn a_jwt_sealed_by_a_writer_of_the_table_is_ignored() {
         "D75"
     );
 }
+
+// Keys that follow one another.
+
+#[tokio::test]
+async fn d63_remembered_jwts_follow_the_key_that_signs() {
+    let edge = Edge::new();
+    let token = edge.token(|_, _| {});
+    let first = edge.claims(&token, ORDERS).await;
+    assert_eq!(edge.claims(&token, ORDERS).await["jti"], first["jti"]);
+    edge.signer.rotate_to("k2");
+    let second = edge.claims(&token, ORDERS).await;
+    assert_ne!(second["jti"], first["jti"]);
+    assert_eq!(edge.claims(&token, ORDERS).await["jti"], second["jti"]);
+    assert_eq!(edge.entry(&token).jwts.len(), 1, "overwritten in place");
+}
+
+#[tokio::test]
+async fn a_jwt_that_is_signed_here_is_not_shared() {
+    let edge = Edge::new();
+    edge.signer.sign_here();
+    let token = edge.token(|_, _| {});
+    let first = edge.claims(&token, ORDERS).await;
+    assert!(edge.entry(&token).jwts.is_empty(), "a write costs more");
+    assert_eq!(edge.claims(&token, ORDERS).await["jti"], first["jti"]);
+    // The first use is noted all the same.
+    let paired = edge.paired_token();
+    edge.claims(&paired, ORDERS).await;
+    assert!(edge.entry(&paired).used_at.is_some());
+}
+
+#[tokio::test]
+async fn environments_that_remember_one_jwt_have_the_next_one_signed_once() {
+    let signer = TestSigner::new();
+    let store = MemoryStore::default();
+    let edges: Vec<_> = (0..10)
+        .map(|_| Edge::over(&store, signer.clone(), 0, |_| {}))
+        .collect();
+    let token = edges[0].token(|_, _| {});
+    // At first, then while its JWT is still good enough, and then when it is not, but
+    // the identity is still remembered.
+    for moment in [0, 200, 230] {
+        for edge in &edges {
+            edge.clock.set(NOW + moment);
+            assert_eq!(edge.outcome(&token, ORDERS).await, "allow");
+        }
+    }
+    assert_eq!(signer.take_calls(), 2);
+}

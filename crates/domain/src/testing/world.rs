@@ -1,7 +1,7 @@
 //! Time that stands still, randomness that repeats, keys that can be taken away.
 
 use crate::jwt::Algorithm;
-use crate::ports::{Clock, Entropy, EntropyError, Roots, SignError, Signer, World};
+use crate::ports::{Clock, Entropy, EntropyError, Roots, SignError, Signer, SigningKey, World};
 use crate::seal::RootKeys;
 use crate::time::UnixTime;
 use crate::token::sha256;
@@ -108,7 +108,8 @@ impl Roots for TestRoots {
 /// "Signs" with a hash; what matters here is how often and what. Clones share all.
 #[derive(Clone, Debug)]
 pub(crate) struct TestSigner {
-    kid: String,
+    kid: Arc<Mutex<String>>,
+    local: Arc<AtomicBool>,
     calls: Arc<AtomicUsize>,
     fault: Arc<Mutex<Option<SignError>>>,
 }
@@ -120,10 +121,21 @@ impl TestSigner {
 
     pub(crate) fn named(kid: &str) -> Self {
         Self {
-            kid: kid.into(),
+            kid: Arc::new(Mutex::new(kid.into())),
+            local: Arc::default(),
             calls: Arc::default(),
             fault: Arc::default(),
         }
+    }
+
+    /// Another key signs from now on.
+    pub(crate) fn rotate_to(&self, kid: &str) {
+        kid.clone_into(&mut self.kid.lock().unwrap());
+    }
+
+    /// Signatures are made in the process from now on.
+    pub(crate) fn sign_here(&self) {
+        self.local.store(true, SeqCst);
     }
 
     /// Every signature from now on ends like this.
@@ -138,15 +150,18 @@ impl TestSigner {
 }
 
 impl Signer for TestSigner {
-    fn key_id(&self) -> &str {
-        &self.kid
+    fn is_remote(&self) -> bool {
+        !self.local.load(SeqCst)
     }
 
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::RS256
+    async fn signing_key(&self, _: UnixTime) -> Result<SigningKey, SignError> {
+        Ok(SigningKey {
+            kid: self.kid.lock().unwrap().clone(),
+            algorithm: Algorithm::RS256,
+        })
     }
 
-    async fn sign(&self, input: &[u8]) -> Result<Vec<u8>, SignError> {
+    async fn sign(&self, _: &SigningKey, input: &[u8]) -> Result<Vec<u8>, SignError> {
         self.calls.fetch_add(1, SeqCst);
         tokio::task::yield_now().await;
         match self.fault.lock().unwrap().clone() {

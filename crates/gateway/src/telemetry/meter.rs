@@ -6,10 +6,9 @@
 
 use cloakroom_domain::family::{FamilyId, FamilyRecord, IndexKey, Transition};
 use cloakroom_domain::jwk::PublicJwk;
-use cloakroom_domain::jwt::Algorithm;
 use cloakroom_domain::ports::{
     CreateError, CreateFamily, FindFamily, OnceName, PublicKeys, ReadEpoch, Roots, SignError,
-    Signer, StoreError, SubjectIndex, UpdateError, UpdateFamily, UseOnce,
+    Signer, SigningKey, StoreError, SubjectIndex, UpdateError, UpdateFamily, UseOnce,
 };
 use cloakroom_domain::seal::RootKeys;
 use cloakroom_domain::time::UnixTime;
@@ -169,16 +168,23 @@ impl<T: SubjectIndex> SubjectIndex for Metered<T> {
 }
 
 impl<T: Signer> Signer for Metered<T> {
-    fn key_id(&self) -> &str {
-        self.inner.key_id()
+    fn is_remote(&self) -> bool {
+        self.inner.is_remote()
     }
 
-    fn algorithm(&self) -> Algorithm {
-        self.inner.algorithm()
+    /// Not counted: the adapter itself remembers what it needs for this.
+    async fn signing_key(&self, now: UnixTime) -> Result<SigningKey, SignError> {
+        self.inner.signing_key(now).await
     }
 
-    async fn sign(&self, input: &[u8]) -> Result<Vec<u8>, SignError> {
-        self.meter.measure(Call::Sign, self.inner.sign(input)).await
+    /// A signature that is made in the process is no call.
+    async fn sign(&self, key: &SigningKey, input: &[u8]) -> Result<Vec<u8>, SignError> {
+        let signature = self.inner.sign(key, input);
+        if self.inner.is_remote() {
+            self.meter.measure(Call::Sign, signature).await
+        } else {
+            signature.await
+        }
     }
 }
 

@@ -1,13 +1,16 @@
 //! The embedded DynamoDB and KMS, each on a loopback port of its own, and the table
 //! and keys in them.
 
-use super::{StartError, loopback};
+use super::{StartError, key_set, loopback};
 use crate::faults::{Backend, Faults};
 use crate::kms::KmsEndpoint;
 use aws_config::{Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
-use cloakroom_aws::dynamo::create_table;
+use cloakroom_aws::dynamo::{DynamoStore, create_table};
+use cloakroom_aws::kms::{KeyPlaces, keyset_public_key};
+use cloakroom_domain::config::{Config, SigningMode};
 use cloakroom_domain::jwt::Algorithm;
+use cloakroom_domain::ports::Clock;
 use dynoxide::{Database, server};
 use std::path::Path;
 use std::sync::Arc;
@@ -26,14 +29,15 @@ pub struct Backends {
     dynamodb_url: String,
     kms_url: String,
     kms: Arc<KmsEndpoint>,
-    signing_key: String,
+    keys: KeyPlaces,
     mac_key: String,
 }
 
 impl Backends {
     pub(super) async fn start(
         data_dir: Option<&Path>,
-        algorithm: Algorithm,
+        config: &Config,
+        clock: &Arc<dyn Clock>,
         faults: Option<&Faults>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, StartError> {
@@ -53,6 +57,7 @@ impl Backends {
             kms.ensure_key(alias, spec)
                 .map_err(|error| StartError::Backend("KMS", error.to_string()))
         };
+        let algorithm = config.jwt.algorithm;
         let signing_key = key(
             &format!(
                 "alias/cloakroom-signing-{}",
@@ -61,6 +66,12 @@ impl Backends {
             key_spec(algorithm),
         )?;
         let mac_key = key("alias/cloakroom-mac", "HMAC_256")?;
+        let mut keys = KeyPlaces {
+            signing_keys: vec![signing_key],
+            wrapping_key: key("alias/cloakroom-wrapping", "SYMMETRIC_DEFAULT")?,
+            keyset_key: key("alias/cloakroom-keyset", "ECC_NIST_P256")?,
+            ..KeyPlaces::default()
+        };
 
         let (listener, dynamodb_url) = loopback().await?;
         tasks.spawn(server::serve_on(listener, database));
@@ -80,9 +91,18 @@ impl Backends {
             dynamodb_url,
             kms_url,
             kms,
-            signing_key,
+            keys: KeyPlaces::default(),
             mac_key,
         };
+        let at_kms = backends.kms();
+        keys.keyset_public_key = keyset_public_key(&at_kms, &keys.keyset_key)
+            .await
+            .map_err(|error| StartError::Backend("KMS", error.to_string()))?;
+        if config.jwt.mode == SigningMode::DataKey {
+            let store = DynamoStore::new(client, TABLE);
+            key_set::ensure(&at_kms, &store, &keys, config, clock.now()).await?;
+        }
+        backends.keys = keys;
         if let Some(faults) = faults {
             let behind = |backend, url: &String| faults.stand_before(backend, url.clone());
             let (dynamodb, kms) = (
@@ -134,9 +154,14 @@ impl Backends {
         &self.kms
     }
 
-    /// The ARN of the key that signs.
+    /// Where the keys of JWTs are, for either mode.
+    pub fn key_places(&self) -> KeyPlaces {
+        self.keys.clone()
+    }
+
+    /// The ARN of the key that signs in `kms` mode.
     pub fn signing_key(&self) -> &str {
-        &self.signing_key
+        self.keys.signing_keys.first().map_or("", String::as_str)
     }
 
     /// The ARN of the MAC key.

@@ -3,6 +3,8 @@
 use super::StartError;
 use super::backends::{ACCESS_KEY, Backends, TABLE, region};
 use super::configuration::SECRET_VARIABLE;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use cloakroom_domain::config::Config;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,11 +19,16 @@ pub(super) fn write(
     env_file: Option<&Path>,
     data_dir: Option<&Path>,
 ) -> Result<BTreeMap<String, String>, StartError> {
+    let keys = backends.key_places();
+    let keyset_public_key = BASE64.encode(&keys.keyset_public_key);
     let mut environment: BTreeMap<String, String> = [
         ("CLOAKROOM_TABLE", TABLE),
         ("CLOAKROOM_ISSUER", &config.issuer),
         ("CLOAKROOM_SIGNING_KEYS", backends.signing_key()),
         ("CLOAKROOM_MAC_KEYS", backends.mac_key()),
+        ("CLOAKROOM_WRAPPING_KEY", &keys.wrapping_key),
+        ("CLOAKROOM_KEYSET_KEY", &keys.keyset_key),
+        ("CLOAKROOM_KEYSET_PUBLIC_KEY", &keyset_public_key),
         (SECRET_VARIABLE, secret),
         ("AWS_REGION", region()),
         ("AWS_ACCESS_KEY_ID", ACCESS_KEY),

@@ -7,7 +7,7 @@ use crate::function::{Function, InProcess, LambdaInvoke};
 use aws_config::SdkConfig;
 use bytes::Bytes;
 use cloakroom_aws::dynamo::DynamoStore;
-use cloakroom_aws::kms::{KmsPublicKeys, KmsRoots, KmsSigner};
+use cloakroom_aws::kms::{JwtPublicKeys, JwtSigner, KmsRoots};
 use cloakroom_aws::secrets::Secrets;
 use cloakroom_domain::config::Config;
 use cloakroom_domain::ports::World;
@@ -37,12 +37,12 @@ impl Functions {
         let epoch = UnixTime(0);
         let store = || DynamoStore::new(backends.dynamodb(), TABLE);
         let roots = || KmsRoots::new(backends.kms(), vec![backends.mac_key().to_owned()]);
-        let algorithm = config.jwt.algorithm;
+        let signer = || JwtSigner::new(config, &backends.key_places(), &backends.kms(), store());
         let authorizer = cloakroom_authorizer::Handler::new(
             Arc::clone(config),
             epoch,
             store(),
-            KmsSigner::new(backends.kms(), backends.signing_key(), algorithm),
+            signer(),
             roots(),
             world.clone(),
         );
@@ -50,7 +50,7 @@ impl Functions {
             Arc::clone(config),
             epoch,
             store(),
-            KmsSigner::new(backends.kms(), backends.signing_key(), algorithm),
+            signer(),
             roots(),
             Oidc::verifying(config, &world.clock)
                 .map_err(|error| StartError::Part(error.to_string()))?,
@@ -72,11 +72,14 @@ impl Functions {
             providers,
             world.clone(),
         );
-        let keys = vec![backends.signing_key().to_owned()];
-        let jwks = cloakroom_jwks::Handler::new(
-            Arc::clone(config),
-            KmsPublicKeys::new(backends.kms(), keys, algorithm),
+        let keys = JwtPublicKeys::new(
+            config,
+            &backends.key_places(),
+            &backends.kms(),
+            store(),
+            Arc::clone(&world.clock),
         );
+        let jwks = cloakroom_jwks::Handler::new(Arc::clone(config), keys);
         let (authorizer, login) = (Arc::new(authorizer), Arc::new(login));
         let (token, jwks) = (Arc::new(token), Arc::new(jwks));
         Ok(Self {

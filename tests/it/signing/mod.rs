@@ -1,0 +1,6 @@
+//! Keys: who signs, what is published, how one key follows another, and what
+//! somebody who can write the table can make of it.
+
+mod key_set;
+mod rotation;
+mod trouble;
