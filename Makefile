@@ -68,6 +68,13 @@ bench: $(VENV_READY) $(NODE_READY) ## the authorizer beside its peers: cold star
 	cargo test --package cloakroom-tests --test it -- --ignored --nocapture --exact \
 		rotation::storm::nobody_is_logged_out_in_a_long_storm
 
+# Optimized alone: what it runs is in one package, and the rest is built as for the
+# tests.
+.PHONY: simulate
+simulate: ## signatures, reads, writes and dollars of a thousand environments and a million tokens
+	cargo run --package cloakroom-tests --bin simulate \
+		--config 'profile.dev.package.cloakroom-tests.opt-level = 3' -- $(SIMULATE_ARGS)
+
 # One function at a time: together they would share each other's cargo features,
 # and the authorizer would link what only the others may use.
 .PHONY: package

@@ -16,6 +16,7 @@ pub mod clock;
 pub mod environment;
 pub mod logs;
 pub mod oauth;
+pub mod simulation;
 pub mod swap;
 pub mod table;
 

@@ -3,4 +3,5 @@
 
 mod key_set;
 mod rotation;
+mod simulation;
 mod trouble;
