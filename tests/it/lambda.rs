@@ -7,6 +7,7 @@ use crate::oauth::introspection;
 use crate::walk;
 use cloakroom_local::system::{Options, System};
 use cloakroom_tests::browser::client;
+use cloakroom_tests::environment::data_key_config;
 use cloakroom_tests::table::Table;
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -177,6 +178,17 @@ async fn the_bootstraps_run_on_what_setup_makes() {
         0,
         "the system's own table"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bootstraps_sign_in_data_key_mode() {
+    let deployed = Deployed::start(Options {
+        config: data_key_config(),
+        ..Options::default()
+    })
+    .await;
+    walk::machine(&deployed.system).await;
+    walk::native(&deployed.system).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

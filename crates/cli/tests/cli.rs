@@ -659,3 +659,98 @@ fn a_closed_pipe_is_no_panic() {
     stderr.read_to_string(&mut err).unwrap();
     assert_eq!((child.wait().unwrap().code(), err.as_str()), (Some(0), ""));
 }
+
+// --- keys
+
+fn kids(keys: &Value, role: &str) -> Vec<String> {
+    let keys = keys["keys"].as_array().unwrap();
+    let those = keys.iter().filter(|key| key["role"] == role);
+    those
+        .map(|key| key["kid"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn in_kms_mode_a_rotation_is_said_and_not_done() {
+    let dev = Dev::start("");
+    let (code, before) = json(&mut dev.command("keys list --json"));
+    assert_eq!((code, &before["mode"]), (0, &Value::from("kms")));
+    let (code, out, _) = run(&mut dev.command("keys rotate"));
+    assert_eq!(code, 0);
+    assert!(out.contains("SigningKeys"), "{out}");
+
+    // Which key is the younger one is told by the second.
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    let (code, step) = json(&mut dev.command("keys rotate --create --json"));
+    assert_eq!(code, 0);
+    assert_eq!(step["variable"], "CLOAKROOM_SIGNING_KEYS");
+    let value = step["value"].as_str().unwrap();
+    let arn = before["keys"][0]["arn"].as_str().unwrap();
+    assert!(value.starts_with(&format!("{arn},")), "{value}");
+    assert!(step["earliest_next_step"].as_u64().is_some());
+    assert_eq!(
+        json(&mut dev.command("keys list --json")).1,
+        before,
+        "nothing is changed behind the template"
+    );
+    // Deployed, as it were; but the step after it is not due yet.
+    let mut next = dev.command("keys rotate");
+    let (code, _, err) = run(next.env("CLOAKROOM_SIGNING_KEYS", value));
+    assert_eq!(code, 2);
+    assert!(err.contains("not before"), "{err}");
+    let present = format!("keys rotate --new-key {arn}");
+    assert_eq!(run(&mut dev.command(&present)).0, 2);
+}
+
+#[test]
+fn in_data_key_mode_a_rotation_writes_the_schedule() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("cloakroom.toml");
+    let demo = std::fs::read_to_string(DEMO).unwrap();
+    let text = format!("{demo}\n[jwt]\nmode = \"data-key\"\nalgorithm = \"ES256\"\n");
+    std::fs::write(&config, text).unwrap();
+    let dev = Dev::start(&format!("--config {}", config.display()));
+    let list = || json(&mut dev.command("keys list --json"));
+    let (code, first) = list();
+    assert_eq!((code, &first["mode"]), (0, &Value::from("data-key")));
+    let signs = kids(&first, "signs");
+    assert_eq!(signs.len(), 1);
+
+    let (code, rotated) = json(&mut dev.command("keys rotate --json"));
+    assert_eq!(code, 0, "{rotated}");
+    let (_, second) = list();
+    assert_eq!(kids(&second, "signs"), signs);
+    let next = kids(&second, "next");
+    assert_eq!(next.len(), 1);
+    assert!(second["serial"].as_u64() > first["serial"].as_u64());
+    // One is waiting: a second would take its place unseen.
+    assert_eq!(run(&mut dev.command("keys rotate")).0, 1);
+    assert_eq!(list().1, second);
+
+    let (code, out, _) = run(&mut dev.command("keys rotate --compromised"));
+    assert_eq!(code, 0);
+    assert!(out.contains("CLOAKROOM_KEYSET_SERIAL="), "{out}");
+    let (_, third) = list();
+    assert_eq!(third["keys"].as_array().unwrap().len(), 1);
+    assert!(!kids(&third, "signs").contains(&next[0]));
+    assert_eq!(run(&mut dev.command("keys rotate --create")).0, 2);
+
+    // What the environment says about the key set's signer is compared with KMS, and
+    // a key set that is older than it says is none.
+    let (code, report) = json(&mut dev.command("doctor --json"));
+    assert_eq!(code, 0, "{report}");
+    let mut wrong = dev.command("doctor --json");
+    assert_eq!(json(wrong.env("CLOAKROOM_KEYSET_PUBLIC_KEY", "MFk=")).0, 1);
+    let mut later = dev.command("keys list");
+    let (code, _, err) = run(later.env("CLOAKROOM_KEYSET_SERIAL", "99999999999"));
+    assert_eq!(code, 2);
+    assert!(err.contains("older than"), "{err}");
+
+    // Setup makes all of it anew.
+    let file = dir.path().join("made.env");
+    let mut setup = dev.command("setup --env-file");
+    let setup = setup.arg(&file).env("CLOAKROOM_TABLE", "other");
+    assert_eq!(run(setup).0, 0);
+    let (code, report) = json(&mut in_environment(&file, "doctor --json"));
+    assert_eq!((code, &report["ok"]), (0, &Value::from(true)), "{report}");
+}
