@@ -40,6 +40,7 @@ impl Caller {
             absolute_expires_at: now.plus(1),
             upstream_id_token: None,
             upstream_refresh_token: None,
+            claims_at: None,
         };
         let meta = TokenMeta {
             kind: match kind {

@@ -22,10 +22,10 @@ use std::path::{Path, PathBuf};
 ///
 /// Works against AWS or what stands in for it at AWS_ENDPOINT_URL_DYNAMODB and
 /// AWS_ENDPOINT_URL_KMS. A table that is there is kept; keys are made anew each time,
-/// of the kind that the configuration's `jwt.mode` and `jwt.algorithm` need; in
-/// data-key mode with a first key set. The table's name is CLOAKROOM_TABLE, or
-/// `cloakroom`. Secrets that the configuration wants from the environment are written
-/// for what stands in for AWS alone; others are named.
+/// of the kinds that the configuration's `jwt.mode`, `jwt.algorithm` and
+/// `client_key.algorithm` need; in data-key mode with a first key set. The table's name is
+/// CLOAKROOM_TABLE, or `cloakroom`. Secrets that the configuration wants from the
+/// environment are written for what stands in for AWS alone; others are named.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:
   AWS_ENDPOINT_URL=http://127.0.0.1:5000 cloakroom setup --env-file .env")]
@@ -62,6 +62,7 @@ pub(crate) async fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
     let aws = Aws::connect().await;
     create_table(&aws.dynamodb, &table).await?;
     let mac_key = create_mac_key(&aws.kms).await?;
+    let client_key = create_signing_key(&aws.kms, config.client_key.algorithm).await?;
 
     let path = place.config_path();
     let path = std::path::absolute(&path).unwrap_or(path);
@@ -69,6 +70,7 @@ pub(crate) async fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
     environment.extend([
         ("CLOAKROOM_TABLE", table),
         ("CLOAKROOM_MAC_KEYS", mac_key),
+        ("CLOAKROOM_CLIENT_KEY", client_key),
         ("CLOAKROOM_CONFIG", path.display().to_string()),
     ]);
     environment.extend(given(&["CLOAKROOM_ISSUER"]));

@@ -337,7 +337,9 @@ where
         let digest = token.digest();
         let held = self.memory.recall(digest, now)?;
         let Opened { grant, meta, .. } = &held.value.opened;
-        if grant::check_limits(grant, meta, epoch, now).is_ok() {
+        if grant::check_limits(grant, meta, epoch, now).is_ok()
+            && grant.claims_are_current(&self.config, now)
+        {
             return Some(held);
         }
         // A limit that has passed may have moved in the item since; what is over does

@@ -41,6 +41,38 @@ impl std::fmt::Debug for UserClaims {
     }
 }
 
+/// What a provider says about a user beside who it is: what may change while a
+/// session lasts.
+#[derive(Clone, Default, Eq, PartialEq)]
+pub struct Profile {
+    /// Full name.
+    pub name: Option<String>,
+    /// E-mail address.
+    pub email: Option<String>,
+    /// Roles, after the provider's mapping.
+    pub roles: Vec<String>,
+}
+
+impl std::fmt::Debug for Profile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Profile([redacted])")
+    }
+}
+
+impl UserClaims {
+    /// The same user, as the provider describes them now.
+    #[must_use]
+    pub fn with(self, profile: Profile) -> Self {
+        let Profile { name, email, roles } = profile;
+        Self {
+            name,
+            email,
+            roles,
+            ..self
+        }
+    }
+}
+
 /// The `sub` of a machine: `client|<client_id>`. `client` is reserved, so that no
 /// client can look like a user (RFC 9700 §4.15, D57).
 pub fn client_subject(client_id: &str) -> String {

@@ -43,6 +43,9 @@ pub struct Config {
     /// Browser sessions.
     #[serde(default)]
     pub session: SessionConfig,
+    /// The key with which we authenticate to identity providers.
+    #[serde(default)]
+    pub client_key: ClientKeyConfig,
     /// Who vouches for users.
     #[serde(default)]
     pub identity_providers: Vec<IdentityProviderConfig>,
@@ -226,6 +229,22 @@ impl Default for SessionConfig {
     }
 }
 
+/// The key with which we authenticate to identity providers (`private_key_jwt`).
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientKeyConfig {
+    /// Must fit the KMS key.
+    pub algorithm: Algorithm,
+}
+
+impl Default for ClientKeyConfig {
+    fn default() -> Self {
+        Self {
+            algorithm: Algorithm::RS256,
+        }
+    }
+}
+
 /// Scopes as a list of strings.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -259,6 +278,12 @@ pub struct IdentityProviderConfig {
     /// Reference to our secret there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<SecretRef>,
+    /// For whom our assertions are, if we authenticate by `private_key_jwt`.
+    #[serde(default)]
+    pub client_assertion_audience: AssertionAudience,
+    /// Whether authorization requests are pushed (RFC 9126).
+    #[serde(default)]
+    pub par: PushedRequests,
     /// What we ask for.
     #[serde(default = "default_idp_scopes")]
     pub scopes: ScopeSetConfig,
@@ -271,12 +296,41 @@ pub struct IdentityProviderConfig {
     /// Further audiences that its ID tokens may carry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_audiences: Vec<String>,
+    /// Whether UserInfo is asked for mapped claims that the ID token leaves out.
+    #[serde(default = "yes")]
+    pub userinfo: bool,
+    /// Where it sends browsers back to; must be said if there are several providers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback: Option<CallbackUri>,
+    /// The e-mail domains of its users: who names an address there is sent here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub email_domains: Vec<String>,
+    /// Seconds after which a browser session's roles, name and e-mail address are asked
+    /// for again; absent: they are those of the sign-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims_max_age: Option<u64>,
+    /// Seconds after which a session whose claims could not be renewed is over; absent:
+    /// four times `claims_max_age`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims_max_stale: Option<u64>,
     /// Whether metadata without S256 is refused (RFC 9700 §2.1.1).
     #[serde(default = "yes")]
     pub require_pkce_metadata: bool,
     /// Where its claims are, as JSON pointers.
     #[serde(default)]
     pub claims: ClaimMapping,
+}
+
+/// Where a provider sends browsers back to. Of two providers with the same address
+/// and no `iss` parameter (RFC 9207), one could pass the other's code off as its own
+/// (mix-up, RFC 9700 §4.4).
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallbackUri {
+    /// `/auth/callback`. With several providers it must announce RFC 9207.
+    Shared,
+    /// `/auth/callback/<id>`.
+    Own,
 }
 
 /// How we authenticate to an identity provider.
@@ -289,8 +343,43 @@ pub enum ClientAuthentication {
     ClientSecretBasic,
     /// RFC 6749 §2.3.1, in the body.
     ClientSecretPost,
+    /// RFC 7523 §2.2: an assertion signed by a KMS key, so that there is no secret.
+    PrivateKeyJwt,
     /// A public client.
     None,
+}
+
+impl ClientAuthentication {
+    /// Whether it takes a secret that both sides know.
+    pub const fn needs_secret(self) -> bool {
+        matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
+    }
+}
+
+/// For whom the assertions are with which we authenticate to a provider.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AssertionAudience {
+    /// The provider's issuer and nothing else (rfc7523bis): an assertion for one
+    /// endpoint could be wheedled out of us by another provider that names it.
+    #[default]
+    Issuer,
+    /// The token endpoint, and the plain type `JWT`: for providers that know RFC 7523
+    /// alone.
+    TokenEndpoint,
+}
+
+/// Whether authorization requests are pushed to a provider (RFC 9126).
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PushedRequests {
+    /// If its metadata has an endpoint for it.
+    #[default]
+    Auto,
+    /// Always: metadata without an endpoint is refused.
+    Always,
+    /// Only if it takes no others.
+    Never,
 }
 
 /// Where in the ID token our claims are, as JSON pointers (RFC 6901).
@@ -606,6 +695,20 @@ pub struct FieldConfig {
     pub max_age: Option<u64>,
 }
 
+impl IdentityProviderConfig {
+    /// When claims of this age are no longer good enough for a session to go on, if
+    /// they are ever renewed at all.
+    pub fn claims_limit(&self) -> Option<u64> {
+        let max_age = self.claims_max_age?;
+        Some(self.claims_max_stale.unwrap_or(max_age.saturating_mul(4)))
+    }
+
+    /// For people.
+    pub fn display_name(&self) -> &str {
+        self.name.as_deref().unwrap_or(&self.id)
+    }
+}
+
 impl Config {
     /// Reads and judges a configuration.
     ///
@@ -692,9 +795,27 @@ impl Config {
             .saturating_add(self.jwt.skew)
     }
 
-    /// Where the identity provider sends the browser back to.
+    /// Where identity providers send browsers back to that have no address of their own.
     pub fn callback_url(&self) -> String {
         format!("{}/auth/callback", self.issuer)
+    }
+
+    /// Where this identity provider sends browsers back to.
+    pub fn callback_url_of(&self, idp: &IdentityProviderConfig) -> String {
+        match idp.callback {
+            Some(CallbackUri::Own) => format!("{}/{}", self.callback_url(), idp.id),
+            Some(CallbackUri::Shared) | None => self.callback_url(),
+        }
+    }
+
+    /// The provider whose users have e-mail addresses like this one.
+    pub fn provider_of_email(&self, address: &str) -> Option<&IdentityProviderConfig> {
+        let (_, domain) = address.rsplit_once('@')?;
+        self.identity_providers.iter().find(|idp| {
+            idp.email_domains
+                .iter()
+                .any(|each| each.eq_ignore_ascii_case(domain))
+        })
     }
 }
 

@@ -125,6 +125,8 @@ pub struct FamilyRecord {
     pub grant: Sealed,
     /// Moves when the claims change.
     pub claims_version: u64,
+    /// Until when somebody is asking the provider for new claims.
+    pub lease_until: Option<UnixTime>,
     /// Its tokens.
     pub tokens: BTreeMap<TokenDigest, TokenEntry>,
     /// The last used refresh tokens.
@@ -180,6 +182,10 @@ pub enum Condition {
     TokenExists(TokenDigest),
     /// The family has fewer tokens than this, dead ones included.
     FewerTokens(usize),
+    /// The claims have not changed since.
+    ClaimsVersion(u64),
+    /// Nobody is asking for new claims at this moment.
+    LeaseFree(UnixTime),
 }
 
 /// What a transition does.
@@ -224,6 +230,15 @@ pub enum Change {
         /// The sealed copy.
         meta: Sealed,
     },
+    /// Replaces the grant, under the next version of its claims.
+    Claims {
+        /// The sealed grant.
+        grant: Sealed,
+        /// Its version.
+        version: u64,
+    },
+    /// Says until when somebody is asking for new claims; or that nobody is.
+    Lease(Option<UnixTime>),
     /// Replaces the list of used refresh tokens. Only under a `Generation` condition.
     Spent(Vec<TokenDigest>),
 }
@@ -259,6 +274,8 @@ impl Transition {
                 .is_some_and(|entry| entry.state == *state),
             Condition::TokenExists(digest) => record.tokens.contains_key(digest),
             Condition::FewerTokens(limit) => record.tokens.len() < *limit,
+            Condition::ClaimsVersion(version) => record.claims_version == *version,
+            Condition::LeaseFree(now) => record.lease_until.is_none_or(|until| until <= *now),
         });
         if holds {
             for change in &self.changes {
@@ -316,6 +333,11 @@ impl Change {
                     entry.meta = meta.clone();
                 }
             }
+            Self::Claims { grant, version } => {
+                record.grant = grant.clone();
+                record.claims_version = *version;
+            }
+            Self::Lease(until) => record.lease_until = *until,
             Self::Spent(spent) => record.spent.clone_from(spent),
         }
     }
@@ -347,6 +369,8 @@ mod tests {
                 Condition::Token(digest, TokenState::Live),
                 Condition::TokenExists(digest),
                 Condition::FewerTokens(2),
+                Condition::ClaimsVersion(0),
+                Condition::LeaseFree(UnixTime(1)),
             ],
             changes: vec![Change::Generation(1), Change::FirstUse(digest, UnixTime(5))],
         };
@@ -365,12 +389,34 @@ mod tests {
             Condition::Token(stranger, TokenState::Live),
             Condition::TokenExists(stranger),
             Condition::FewerTokens(1),
+            Condition::ClaimsVersion(1),
         ] {
             let mut transition = good.clone();
             transition.conditions.push(wrong.clone());
             let mut after = before.clone();
             assert!(!transition.apply(&mut after), "{wrong:?}");
             assert_eq!(after, before, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_lease_is_free_at_its_end_and_not_before() {
+        let mut record = record();
+        let lease = |now, until| Transition {
+            family: record.id,
+            conditions: vec![Condition::LeaseFree(UnixTime(now))],
+            changes: vec![Change::Lease(until)],
+        };
+        let steps = [
+            (10, Some(UnixTime(40)), true),
+            (39, Some(UnixTime(99)), false),
+            (40, Some(UnixTime(70)), true),
+            (70, None, true),
+            (70, Some(UnixTime(80)), true),
+        ]
+        .map(|(now, until, works)| (lease(now, until), works));
+        for (step, works) in steps {
+            assert_eq!(step.apply(&mut record), works, "{step:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! What is inside the seals, and how a family is made and opened.
 
 use crate::claims::{UserClaims, client_subject};
-use crate::config::Config;
+use crate::config::{Config, IdentityProviderConfig};
 use crate::delegation::Delegation;
 use crate::family::{
     FamilyId, FamilyKind, FamilyRecord, FamilyState, IndexKey, TokenEntry, TokenState,
@@ -38,6 +38,35 @@ pub struct Grant {
     /// The provider's refresh token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_refresh_token: Option<Zeroizing<String>>,
+    /// When the provider last said what it says of the user; if absent, at the sign-in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims_at: Option<UnixTime>,
+}
+
+impl Grant {
+    /// When the provider last said what it says of the user.
+    pub fn claims_at(&self) -> UnixTime {
+        self.claims_at.unwrap_or(self.created_at)
+    }
+
+    /// When the session is over, unless its claims are renewed before.
+    pub fn ends_at(&self, config: &Config) -> UnixTime {
+        let limit = self
+            .user
+            .as_ref()
+            .filter(|_| self.kind == FamilyKind::Session)
+            .and_then(|user| config.identity_provider(&user.idp))
+            .and_then(IdentityProviderConfig::claims_limit);
+        limit.map_or(self.absolute_expires_at, |limit| {
+            self.claims_at().plus(limit).min(self.absolute_expires_at)
+        })
+    }
+
+    /// Whether a browser session may still go on with these claims. Those of other
+    /// grants are what the client was granted.
+    pub fn claims_are_current(&self, config: &Config, now: UnixTime) -> bool {
+        !self.ends_at(config).has_passed(now)
+    }
 }
 
 impl fmt::Debug for Grant {
@@ -286,7 +315,7 @@ pub fn subject_keys(roots: &RootKeys, config: &Config, grant: &Grant) -> Vec<Ind
             .chain(
                 user.idp_sid
                     .as_ref()
-                    .map(|sid| IndexKey::IdpSession(root.name("ids", &[&user.iss, sid]))),
+                    .map(|sid| idp_session_key(root, &user.iss, sid)),
             )
             .collect(),
     }
@@ -295,6 +324,11 @@ pub fn subject_keys(roots: &RootKeys, config: &Config, grant: &Grant) -> Vec<Ind
 /// Under which name the families of a subject are found, sealed under `root`.
 pub fn subject_key(root: &RootKey, issuer: &str, subject: &str) -> IndexKey {
     IndexKey::Subject(root.name("sub", &[issuer, subject]))
+}
+
+/// Under which name the families of a session at a provider are found.
+pub fn idp_session_key(root: &RootKey, issuer: &str, sid: &str) -> IndexKey {
+    IndexKey::IdpSession(root.name("ids", &[issuer, sid]))
 }
 
 fn open_grant(record: &FamilyRecord, data_key: &SealingKey) -> Result<Grant, TokenFault> {
@@ -500,6 +534,7 @@ pub fn new_family(
         generation: 0,
         grant: sealer.grant(grant, 0)?,
         claims_version: 0,
+        lease_until: None,
         tokens: BTreeMap::from([(token.digest(), entry)]),
         spent: Vec::new(),
         forget_after: grant.absolute_expires_at.plus(EVIDENCE_MARGIN),

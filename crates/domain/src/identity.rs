@@ -133,6 +133,9 @@ impl Identity {
         if !client_is_known {
             return Err(TokenFault::ClientGone);
         }
+        if !opened.grant.claims_are_current(config, now) {
+            return Err(TokenFault::Expired);
+        }
         let entry = grant::find_entry(record, opened.digest).ok_or(TokenFault::Unknown)?;
         Ok(Self {
             family: record.id,
@@ -446,7 +449,7 @@ impl<G: Signer> Mint<G> {
             .expires_at
             .since(now)
             .saturating_sub(self.config.min_jwt_life());
-        let can_be_bettered = minted.expires_at != jwt::limit(grant, meta);
+        let can_be_bettered = minted.expires_at != jwt::limit(&self.config, grant, meta);
         let mut dice = [0; 4];
         can_be_bettered
             && spare < u64::from(u32::BITS)
@@ -480,7 +483,7 @@ impl<G: Signer> Mint<G> {
     /// token cannot be bettered.
     fn has_life(&self, identity: &Identity, minted: &Minted, now: UnixTime) -> bool {
         let Opened { grant, meta, .. } = &identity.opened;
-        let cap = jwt::limit(grant, meta);
+        let cap = jwt::limit(&self.config, grant, meta);
         !minted.expires_at.has_passed(now)
             && (minted.expires_at == cap
                 || minted.expires_at.since(now) >= self.config.min_jwt_life())

@@ -358,6 +358,7 @@ where
             absolute_expires_at: now.plus(lifetime),
             upstream_id_token: None,
             upstream_refresh_token: None,
+            claims_at: None,
         };
         let meta = TokenMeta {
             kind: TokenKind::Access,

@@ -277,16 +277,17 @@ pub fn subject(grant: &Grant, meta: &TokenMeta) -> String {
 
 /// A JWT never outlives its token's grant (invariant 4).
 pub fn expiry(config: &Config, grant: &Grant, meta: &TokenMeta, now: UnixTime) -> UnixTime {
-    now.plus(config.jwt.lifetime).min(limit(grant, meta))
+    now.plus(config.jwt.lifetime)
+        .min(limit(config, grant, meta))
 }
 
 /// When every JWT for a token is over. A ticket stands for the session that it was
 /// given to: it ends within seconds, the connection that it opens does not.
-pub fn limit(grant: &Grant, meta: &TokenMeta) -> UnixTime {
+pub fn limit(config: &Config, grant: &Grant, meta: &TokenMeta) -> UnixTime {
     match meta.kind {
-        TokenKind::WebSocketTicket => grant.absolute_expires_at,
+        TokenKind::WebSocketTicket => grant.ends_at(config),
         TokenKind::Access | TokenKind::Refresh | TokenKind::Session | TokenKind::Code => {
-            meta.expires_at.min(grant.absolute_expires_at)
+            meta.expires_at.min(grant.ends_at(config))
         }
     }
 }

@@ -4,20 +4,24 @@
 //! A login that is under way is nowhere but in a sealed cookie ([`pending`]); the
 //! table is written only after the provider has vouched for the user (D72).
 
+mod backchannel;
 mod native;
 mod par;
 mod pending;
+mod renewal;
 mod request;
 mod session;
 
+pub use backchannel::SignedOut;
 pub use native::{AuthorizeError, Authorized, Confirmed, ConfirmingBrowser, Decision, Presence};
 pub use par::{PushError, Pushed};
 pub use pending::{COOKIE_SUFFIX_LEN, LOGIN_SECONDS, cookie_suffix};
+pub use renewal::Freshness;
 pub use request::{Answer, AnswerError, AuthorizationParams, NativeRequest};
 pub use session::{LoggedOut, SessionError, SessionView};
 
 use crate::client::assertion::{self, AssertionError, ProvenClient};
-use crate::config::Config;
+use crate::config::{CallbackUri, Config, IdentityProviderConfig};
 use crate::delegation::Delegation;
 use crate::family::FamilyKind;
 use crate::grant::{self, Grant, TokenMeta, new_family, subject_keys};
@@ -58,6 +62,10 @@ pub struct LoginRequest<'a> {
     pub max_age: Option<u64>,
     /// The authentication context asked for.
     pub acr_values: Option<&'a str>,
+    /// Who is expected to sign in. An e-mail address may name the provider.
+    pub login_hint: Option<&'a str>,
+    /// The session that this browser has, which the new one replaces.
+    pub old_session: Option<&'a str>,
 }
 
 /// A login that has begun.
@@ -86,7 +94,9 @@ pub struct Callback<'a> {
     pub result: Result<&'a str, &'a str>,
     /// RFC 9207.
     pub iss: Option<&'a str>,
-    /// The session cookie that this browser had before.
+    /// The provider to whose own address it came.
+    pub at: Option<&'a str>,
+    /// The session cookie that this browser had before, if it came along.
     pub old_session: Option<&'a str>,
 }
 
@@ -137,9 +147,12 @@ impl std::fmt::Debug for SignedIn {
 /// A login did not work.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum LoginError {
-    /// No provider of that name, or a choice is needed.
+    /// No provider of that name.
     #[error("unknown identity provider")]
     UnknownProvider,
+    /// There are several providers, and it was not said which.
+    #[error("an identity provider must be chosen")]
+    ChoiceNeeded,
     /// No cookie of a login under way fits (D2, D15), or it is too old.
     #[error("no login is under way")]
     NotPending,
@@ -165,6 +178,7 @@ impl LoginError {
     pub const fn name(self) -> &'static str {
         match self {
             Self::UnknownProvider => "unknown_provider",
+            Self::ChoiceNeeded => "choice_needed",
             Self::NotPending => "not_pending",
             Self::Replayed => "replayed",
             Self::Denied => "denied",
@@ -233,12 +247,7 @@ where
         request: &LoginRequest<'_>,
         purpose: Purpose,
     ) -> Result<StartedLogin, LoginError> {
-        let idp = match (request.idp, self.config.identity_providers.as_slice()) {
-            (Some(id), _) => self.config.identity_provider(id),
-            (None, [only]) => Some(only),
-            (None, _) => None,
-        };
-        let idp = idp.ok_or(LoginError::UnknownProvider)?;
+        let idp = self.choose(request)?;
         let pending = PendingLogin {
             idp: idp.id.clone(),
             verifier: self.random()?,
@@ -246,6 +255,10 @@ where
             created_at: self.world.now(),
             max_age: request.max_age,
             acr_values: request.acr_values.map(str::to_owned),
+            old_session: request
+                .old_session
+                .filter(|text| OpaqueToken::parse(text).is_ok())
+                .map(|text| Zeroizing::new(text.to_owned())),
             purpose,
         };
         let roots = self.roots.roots().await?;
@@ -256,13 +269,14 @@ where
             .authorization_url(
                 &idp.id,
                 &AuthorizationRequest {
-                    redirect_uri: &self.config.callback_url(),
+                    redirect_uri: &self.config.callback_url_of(idp),
                     state: &state,
                     nonce: &pending.nonce,
                     code_challenge: &BASE64URL.encode(sha256(pending.verifier.as_bytes())),
                     prompt_login: request.prompt_login,
                     max_age: request.max_age,
                     acr_values: request.acr_values,
+                    login_hint: request.login_hint,
                 },
             )
             .await?;
@@ -271,6 +285,23 @@ where
             cookie,
             state,
         })
+    }
+
+    /// The provider that is named, or the only one, or the one of the user's e-mail
+    /// address.
+    fn choose(&self, request: &LoginRequest<'_>) -> Result<&IdentityProviderConfig, LoginError> {
+        match (request.idp, self.config.identity_providers.as_slice()) {
+            (Some(id), _) => self
+                .config
+                .identity_provider(id)
+                .ok_or(LoginError::UnknownProvider),
+            (None, [only]) => Ok(only),
+            (None, []) => Err(LoginError::UnknownProvider),
+            (None, _) => request
+                .login_hint
+                .and_then(|address| self.config.provider_of_email(address))
+                .ok_or(LoginError::ChoiceNeeded),
+        }
     }
 
     /// Ends a login: judges what the provider sent, and starts the session.
@@ -286,6 +317,15 @@ where
         if pending.created_at < self.epoch().await? {
             return Err(LoginError::NotPending);
         }
+        let idp = self
+            .config
+            .identity_provider(&pending.idp)
+            .ok_or(LoginError::UnknownProvider)?;
+        // D5: a provider with an address of its own answers there, and no other does.
+        let own = idp.callback == Some(CallbackUri::Own);
+        if callback.at != own.then_some(idp.id.as_str()) {
+            return Err(LoginError::Refused("the answer came to another's address"));
+        }
         let Ok(code) = callback.result else {
             return self.provider_said_no(callback, &pending).await;
         };
@@ -296,7 +336,7 @@ where
                 &CallbackCode {
                     code,
                     iss: callback.iss,
-                    redirect_uri: &self.config.callback_url(),
+                    redirect_uri: &self.config.callback_url_of(idp),
                     code_verifier: &pending.verifier,
                     nonce: &pending.nonce,
                     max_age: pending.max_age,
@@ -314,9 +354,16 @@ where
                 let signed_in = self
                     .start_session(authenticated, return_to, started_at, now)
                     .await?;
-                if let Some(old) = callback.old_session {
-                    // The old handle is never adopted (D4); that it cannot be ended
-                    // just now is no reason to refuse the new one.
+                // The old handle is never adopted (D4); that it cannot be ended just
+                // now is no reason to refuse the new one. It is known from the start of
+                // the login: the Strict cookie does not come with a redirect from
+                // another site.
+                let seen = callback.old_session;
+                let remembered = pending.old_session.as_deref().map(String::as_str);
+                for old in seen
+                    .into_iter()
+                    .chain(remembered.filter(|old| Some(*old) != seen))
+                {
                     let _ = self.end_session(old).await;
                 }
                 Ok(signed_in)
@@ -370,6 +417,7 @@ where
             absolute_expires_at: absolute,
             upstream_id_token: Some(authenticated.id_token),
             upstream_refresh_token: authenticated.refresh_token,
+            claims_at: Some(now),
         };
         let meta = TokenMeta {
             kind: TokenKind::Session,
@@ -458,6 +506,12 @@ pub fn local_path(text: &str) -> &str {
         .any(|start| second.starts_with(start));
     let path = text.split(['?', '#']).next().unwrap_or_default();
     let odd = path.contains(['@', '\\', ':']) || text.contains('\\');
+    // A browser takes dot segments out, and `/.//host` is `//host` then.
+    let dots = path.split('/').any(|segment| {
+        let plain = segment.to_ascii_lowercase().replace("%2e", ".");
+        plain == "." || plain == ".."
+    });
+    let odd = odd || dots;
     if text.starts_with('/') && text.len() <= MAX_LEN && printable && !leaves_site && !odd {
         text
     } else {

@@ -4,7 +4,7 @@
 //! that needs more does not compile. The laws written here are tested for every
 //! adapter by the contract suite in `tests/`.
 
-use crate::claims::UserClaims;
+use crate::claims::{Profile, UserClaims};
 use crate::delegation::MayAct;
 use crate::family::{FamilyId, FamilyRecord, IndexKey, Transition};
 use crate::jwt::Algorithm;
@@ -346,6 +346,8 @@ pub struct AuthorizationRequest<'a> {
     pub max_age: Option<u64>,
     /// The authentication context asked for.
     pub acr_values: Option<&'a str>,
+    /// Who is expected to sign in.
+    pub login_hint: Option<&'a str>,
 }
 
 impl std::fmt::Debug for AuthorizationRequest<'_> {
@@ -396,6 +398,48 @@ impl std::fmt::Debug for Authenticated {
     }
 }
 
+/// A provider is asked what it says of a user now.
+pub struct Renewal<'a> {
+    /// The provider's refresh token.
+    pub refresh_token: &'a str,
+    /// The ID token of the sign-in.
+    pub id_token: &'a str,
+    /// The current time.
+    pub now: UnixTime,
+}
+
+impl std::fmt::Debug for Renewal<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Renewal([redacted])")
+    }
+}
+
+/// What a provider says of a user now.
+pub struct Renewed {
+    /// Mapped into our claims.
+    pub profile: Profile,
+    /// The refresh token that replaces the one that was used, if there is a new one.
+    pub refresh_token: Option<Zeroizing<String>>,
+}
+
+impl std::fmt::Debug for Renewed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Renewed([redacted])")
+    }
+}
+
+/// A user's claims were not renewed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum RenewalError {
+    /// The provider says that what it granted is over.
+    #[error("the identity provider has ended the grant")]
+    Over,
+    /// It could not be asked, or its answer is not acceptable. The text is our own
+    /// literal, for the log.
+    #[error("the claims could not be renewed: {0}")]
+    Failed(&'static str),
+}
+
 /// The company's identity providers.
 pub trait IdentityProviders: Send + Sync {
     /// The URL that starts a login at provider `idp`.
@@ -444,6 +488,71 @@ pub trait IdentityProviders: Send + Sync {
         id_token_hint: &str,
         post_logout_redirect_uri: &str,
     ) -> impl Future<Output = Result<Option<String>, IdpError>> + Send;
+
+    /// Asks with a refresh token what the provider says of a user now. Every check of
+    /// OpenID Connect Core §12.2 has passed when this returns `Ok`.
+    ///
+    /// # Errors
+    ///
+    /// [`RenewalError::Over`] only if the provider has said so itself.
+    fn renew(
+        &self,
+        idp: &str,
+        renewal: &Renewal<'_>,
+    ) -> impl Future<Output = Result<Renewed, RenewalError>> + Send;
+
+    /// Gives a refresh token back (RFC 7009), if the provider takes it back.
+    ///
+    /// # Errors
+    ///
+    /// [`IdpError`] when it may still be good.
+    fn revoke(
+        &self,
+        idp: &str,
+        refresh_token: &str,
+    ) -> impl Future<Output = Result<(), IdpError>> + Send;
+}
+
+/// Believes logout tokens.
+pub trait VerifyLogoutToken: Send + Sync {
+    /// Verifies a logout token of OpenID Connect Back-Channel Logout 1.0 §2.6, from
+    /// whichever provider it is. Whether its `jti` was seen before is the rules'
+    /// business.
+    ///
+    /// # Errors
+    ///
+    /// [`IdpError::Unavailable`] only if the provider's keys could not be had.
+    fn verify_logout_token(
+        &self,
+        token: &str,
+        now: UnixTime,
+    ) -> impl Future<Output = Result<LogoutToken, IdpError>> + Send;
+}
+
+/// A provider's word that a user, or one session of theirs, has ended.
+#[derive(Clone, Eq, PartialEq)]
+pub struct LogoutToken {
+    /// The provider's id in our configuration.
+    pub idp: String,
+    /// The provider's issuer.
+    pub iss: String,
+    /// Whom it is about, as in our `sub`: `<idp>|<upstream sub>`. Without `sid`
+    /// all of the user's sessions are meant.
+    pub sub: Option<String>,
+    /// The session at the provider that has ended.
+    pub sid: Option<String>,
+    /// Its name, to be used once.
+    pub jti: String,
+    /// When it was issued.
+    pub issued_at: UnixTime,
+    /// When it need not be remembered any more.
+    pub expires_at: UnixTime,
+}
+
+impl std::fmt::Debug for LogoutToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LogoutToken([redacted])")
+    }
 }
 
 /// A login at an identity provider did not work.

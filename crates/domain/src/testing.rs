@@ -57,6 +57,7 @@ pub(crate) fn grant_of(user: &str) -> Grant {
         absolute_expires_at: UnixTime(100_000),
         upstream_id_token: None,
         upstream_refresh_token: None,
+        claims_at: None,
     }
 }
 

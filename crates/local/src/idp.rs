@@ -7,9 +7,10 @@
 //! it.
 //!
 //! Start at [`DemoIdp::serve_on`]. `authorization` is the front channel, `token`
-//! the back channel, `grants` what was issued, `page` the HTML.
+//! what the client asks, `backchannel` what it is told, `grants` what was issued, `page` the HTML.
 
 mod authorization;
+mod backchannel;
 mod grants;
 mod page;
 mod params;
@@ -20,6 +21,7 @@ mod token;
 mod users;
 
 use std::{
+    collections::BTreeMap,
     fmt, io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -37,6 +39,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use url::Url;
 
+pub use self::backchannel::NotTold;
 use self::{grants::Grants, signing::SigningKey};
 use crate::clock::unix_now;
 
@@ -44,6 +47,9 @@ use crate::clock::unix_now;
 const SCOPES: [&str; 5] = ["openid", "profile", "email", "roles", "offline_access"];
 /// How the users sign in, as `acr` and for `acr_values_supported`.
 const ACR: &str = "urn:cloakroom:demo:password";
+/// What a client can step up to. That the password is asked for once more stands for
+/// whatever a real provider would ask.
+const STRONG_ACR: &str = "urn:cloakroom:demo:strong";
 const BODY_LIMIT: usize = 16 * 1024;
 
 /// What the provider is told about itself and its one client.
@@ -58,6 +64,8 @@ pub struct DemoIdpOptions {
     pub redirect_uris: Vec<String>,
     /// Where a sign-out may return to; compared as exact strings.
     pub post_logout_redirect_uris: Vec<String>,
+    /// Where the client wants to be told of sign-outs.
+    pub backchannel_logout_uri: Option<String>,
 }
 
 impl fmt::Debug for DemoIdpOptions {
@@ -68,6 +76,7 @@ impl fmt::Debug for DemoIdpOptions {
             .field("client_secret", &"[redacted]")
             .field("redirect_uris", &self.redirect_uris)
             .field("post_logout_redirect_uris", &self.post_logout_redirect_uris)
+            .field("backchannel_logout_uri", &self.backchannel_logout_uri)
             .finish()
     }
 }
@@ -85,6 +94,9 @@ pub enum DemoIdpError {
     /// The signing key could not be made.
     #[error("the signing key cannot be made")]
     Key,
+    /// No HTTP client could be made.
+    #[error("no HTTP client can be made")]
+    Http,
 }
 
 /// The demo identity provider.
@@ -94,8 +106,11 @@ pub struct DemoIdp {
     client_secret: SecretDigest,
     redirect_uris: Vec<String>,
     post_logout_redirect_uris: Vec<String>,
+    backchannel_logout_uri: Option<String>,
     key: SigningKey,
     grants: Mutex<Grants>,
+    roles: Mutex<BTreeMap<&'static str, Vec<String>>>,
+    http: reqwest::Client,
     now: Box<dyn Fn() -> u64 + Send + Sync>,
 }
 
@@ -117,8 +132,11 @@ impl DemoIdp {
         if issuer.origin().ascii_serialization() != options.issuer {
             return Err(DemoIdpError::Issuer);
         }
-        let redirects = options.redirect_uris.iter();
-        for uri in redirects.chain(&options.post_logout_redirect_uris) {
+        let uris = options.redirect_uris.iter();
+        for uri in uris
+            .chain(&options.post_logout_redirect_uris)
+            .chain(&options.backchannel_logout_uri)
+        {
             match Url::parse(uri) {
                 Ok(url) if url.fragment().is_none() => {}
                 _ => return Err(DemoIdpError::RedirectUri),
@@ -130,9 +148,51 @@ impl DemoIdp {
             client_secret: SecretDigest::of(&options.client_secret),
             redirect_uris: options.redirect_uris,
             post_logout_redirect_uris: options.post_logout_redirect_uris,
+            backchannel_logout_uri: options.backchannel_logout_uri,
             key: SigningKey::generate().map_err(|_| DemoIdpError::Key)?,
             grants: Mutex::default(),
+            roles: Mutex::default(),
+            http: backchannel::client().map_err(|_| DemoIdpError::Http)?,
             now: Box::new(now),
+        })
+    }
+
+    /// Gives a user other roles, from now on: those of tokens that are issued later.
+    pub fn set_roles(&self, name: &str, roles: &[&str]) {
+        if let Some(user) = users::find(name) {
+            let roles = roles.iter().map(|role| (*role).to_owned()).collect();
+            let mut all = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(user.sub, roles);
+        }
+    }
+
+    /// Signs a user out everywhere, and says so to the client.
+    ///
+    /// # Errors
+    ///
+    /// When the client does not take it.
+    pub async fn sign_out(&self, name: &str) -> Result<(), NotTold> {
+        match users::find(name) {
+            Some(user) => {
+                self.grants().end_user(user.sub);
+                self.tell(Some(user.sub), None).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Ends what a user was granted, and tells nobody.
+    pub fn forget(&self, name: &str) {
+        if let Some(user) = users::find(name) {
+            self.grants().end_user(user.sub);
+        }
+    }
+
+    fn roles_of(&self, user: &users::User) -> Vec<String> {
+        let all = self.roles.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(user.sub).cloned().unwrap_or_else(|| {
+            let roles = user.roles.iter();
+            roles.map(|role| (*role).to_owned()).collect()
         })
     }
 
@@ -160,7 +220,9 @@ impl DemoIdp {
                 get(authorization::authorize).post(authorization::authorize_form),
             )
             .route("/login", post(authorization::login))
+            .route("/par", post(token::push))
             .route("/token", post(token::token))
+            .route("/revoke", post(token::revoke))
             .route("/userinfo", get(token::userinfo).post(token::userinfo))
             .route(
                 "/logout",
@@ -225,6 +287,10 @@ async fn discovery(State(idp): State<Arc<DemoIdp>>) -> Response {
         "userinfo_endpoint": format!("{issuer}/userinfo"),
         "jwks_uri": format!("{issuer}/jwks"),
         "end_session_endpoint": format!("{issuer}/logout"),
+        "pushed_authorization_request_endpoint": format!("{issuer}/par"),
+        "revocation_endpoint": format!("{issuer}/revoke"),
+        "backchannel_logout_supported": true,
+        "backchannel_logout_session_supported": true,
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
@@ -234,7 +300,7 @@ async fn discovery(State(idp): State<Arc<DemoIdp>>) -> Response {
         "id_token_signing_alg_values_supported": ["RS256"],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
         "scopes_supported": SCOPES,
-        "acr_values_supported": [ACR],
+        "acr_values_supported": [ACR, STRONG_ACR],
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
         "claims_supported": [
             "iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "at_hash", "acr", "amr",

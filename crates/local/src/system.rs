@@ -128,7 +128,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct System {
     base: Url,
-    provider: String,
+    provider: Arc<DemoIdp>,
     services: String,
     config: Arc<Config>,
     backends: Backends,
@@ -187,14 +187,16 @@ impl System {
             issuer: provider.clone(),
             client_id: configuration::CLIENT_ID.to_owned(),
             client_secret: secret,
-            redirect_uris: vec![config.callback_url()],
+            redirect_uris: configuration::redirect_uris(&config),
             post_logout_redirect_uris: vec![format!(
                 "{}{}",
                 config.issuer, config.session.logged_out_path
             )],
+            backchannel_logout_uri: Some(format!("{}/auth/backchannel-logout", config.issuer)),
         })?);
+        let serving = Arc::clone(&idp);
         tasks.spawn(async move {
-            let _ = idp.serve_on(provider_listener).await;
+            let _ = serving.serve_on(provider_listener).await;
         });
 
         let demo = demo_services(&config, options.flavour)?;
@@ -224,7 +226,7 @@ impl System {
         let base = front.serve(&gateway, &mut tasks)?;
         Ok(Self {
             base,
-            provider,
+            provider: idp,
             services,
             config,
             backends,
@@ -247,6 +249,11 @@ impl System {
 
     /// The demo identity provider's issuer.
     pub fn provider_url(&self) -> &str {
+        self.provider.issuer()
+    }
+
+    /// The demo identity provider.
+    pub fn provider(&self) -> &Arc<DemoIdp> {
         &self.provider
     }
 

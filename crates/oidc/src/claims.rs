@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use cloakroom_domain::claims::UserClaims;
+use cloakroom_domain::claims::{Profile, UserClaims};
 use cloakroom_domain::config::{ClaimMapping, IdentityProviderConfig};
 use cloakroom_domain::time::UnixTime;
 use cloakroom_verify::jws::ClaimSet;
@@ -19,14 +19,20 @@ const MAX_NAME: usize = 255;
 const MAX_TEXT: usize = 1024;
 const MAX_LIST: usize = 100;
 
+/// What is said about a user: by an ID token, and by UserInfo, which counts only
+/// where the ID token is silent.
+#[derive(Clone, Copy)]
+pub(crate) struct Said<'a>(pub(crate) &'a [&'a ClaimSet]);
+
 /// The user of a judged ID token.
 pub(crate) fn map(
-    claims: ClaimSet,
+    claims: &ClaimSet,
+    userinfo: Option<&ClaimSet>,
     idp: &IdentityProviderConfig,
     now: UnixTime,
 ) -> Result<UserClaims, Fault> {
-    let subject = subject(&claims)?;
-    let session = session(&claims)?;
+    let subject = subject(claims)?;
+    let session = session(claims)?;
     let authenticated = match claims.optional_time("auth_time")? {
         Some(time) => time,
         None => claims.time("iat")?,
@@ -38,14 +44,15 @@ pub(crate) fn map(
     }
     let amr = amr.into_iter().map(bounded).collect::<Result<_, _>>()?;
 
-    let everything = Value::Object(claims.into_map());
+    let said = [claims].into_iter().chain(userinfo).collect::<Vec<_>>();
+    let Profile { name, email, roles } = profile(Said(&said), &idp.claims)?;
     Ok(UserClaims {
         sub: format!("{}|{subject}", idp.id),
         idp: idp.id.clone(),
         iss: idp.issuer.clone(),
-        name: text(&everything, &idp.claims.name)?,
-        email: text(&everything, &idp.claims.email)?,
-        roles: roles(&everything, &idp.claims)?,
+        name,
+        email,
+        roles,
         // The provider's clock may be ahead; a sign-in of the future would outlive
         // a "signed out everywhere" of now.
         auth_time: UnixTime(authenticated).min(now),
@@ -53,6 +60,30 @@ pub(crate) fn map(
         amr,
         idp_sid: session,
     })
+}
+
+/// What may change while a session lasts.
+pub(crate) fn profile(said: Said<'_>, mapping: &ClaimMapping) -> Result<Profile, Fault> {
+    Ok(Profile {
+        name: text(said.at(&mapping.name))?,
+        email: text(said.at(&mapping.email))?,
+        roles: roles(said.at(&mapping.roles), mapping)?,
+    })
+}
+
+impl<'a> Said<'a> {
+    /// Absent and null are both "silent", and so is what is mapped nowhere.
+    fn at(self, pointer: &str) -> Option<&'a Value> {
+        let mut said = self.0.iter().filter_map(|claims| claims.pointer(pointer));
+        said.find(|value| !value.is_null())
+    }
+
+    /// Whether something that is mapped is not said.
+    pub(crate) fn lacks_any(self, mapping: &ClaimMapping) -> bool {
+        [&mapping.name, &mapping.email, &mapping.roles]
+            .into_iter()
+            .any(|pointer| !pointer.is_empty() && self.at(pointer).is_none())
+    }
 }
 
 /// The provider's name for the user.
@@ -76,8 +107,8 @@ fn name(text: &str) -> Result<String, Fault> {
 }
 
 /// Absent, null and empty are all "none".
-fn text(claims: &Value, pointer: &str) -> Result<Option<String>, Fault> {
-    match claims.pointer(pointer) {
+fn text(claim: Option<&Value>) -> Result<Option<String>, Fault> {
+    match claim {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.is_empty() => Ok(None),
         Some(Value::String(text)) => bounded(text).map(Some),
@@ -85,8 +116,8 @@ fn text(claims: &Value, pointer: &str) -> Result<Option<String>, Fault> {
     }
 }
 
-fn roles(claims: &Value, mapping: &ClaimMapping) -> Result<Vec<String>, Fault> {
-    let theirs = match claims.pointer(&mapping.roles) {
+fn roles(claim: Option<&Value>, mapping: &ClaimMapping) -> Result<Vec<String>, Fault> {
+    let theirs = match claim {
         None | Some(Value::Null) => Vec::new(),
         Some(Value::String(one)) => vec![one.as_str()],
         Some(Value::Array(all)) => all

@@ -24,6 +24,11 @@ pub(crate) struct Metadata {
     pub(crate) token_endpoint: Url,
     pub(crate) jwks_uri: Url,
     pub(crate) end_session_endpoint: Option<Url>,
+    pub(crate) pushed_request_endpoint: Option<Url>,
+    /// Whether it takes no authorization request that was not pushed (RFC 9126 §5).
+    pub(crate) requires_pushed_requests: bool,
+    pub(crate) userinfo_endpoint: Option<Url>,
+    pub(crate) revocation_endpoint: Option<Url>,
     /// Whether its callbacks carry `iss` (RFC 9207 §3).
     pub(crate) sends_issuer: bool,
 }
@@ -111,6 +116,15 @@ impl Discovery {
             return Err(Fault::Refused("its metadata does not offer PKCE with S256"));
         }
         let permit = |url: &String| self.fetcher.permit(url);
+        // We can do without these: one that may not be asked is as good as none.
+        let permit_if_allowed = |name: &'static str, url: &Option<String>| {
+            let url = url.as_ref()?;
+            let permitted = self.fetcher.permit(url).ok();
+            if permitted.is_none() {
+                tracing::warn!(name, "not used: its host is not in allowed_hosts");
+            }
+            permitted
+        };
         Ok(Metadata {
             authorization_endpoint: permit(&document.authorization_endpoint)?,
             token_endpoint: permit(&document.token_endpoint)?,
@@ -120,6 +134,17 @@ impl Discovery {
                 .as_ref()
                 .map(permit)
                 .transpose()?,
+            pushed_request_endpoint: document
+                .pushed_authorization_request_endpoint
+                .as_ref()
+                .map(permit)
+                .transpose()?,
+            requires_pushed_requests: document.require_pushed_authorization_requests,
+            userinfo_endpoint: permit_if_allowed("userinfo_endpoint", &document.userinfo_endpoint),
+            revocation_endpoint: permit_if_allowed(
+                "revocation_endpoint",
+                &document.revocation_endpoint,
+            ),
             sends_issuer: document.authorization_response_iss_parameter_supported,
         })
     }
@@ -142,6 +167,11 @@ struct Document {
     token_endpoint: String,
     jwks_uri: String,
     end_session_endpoint: Option<String>,
+    pushed_authorization_request_endpoint: Option<String>,
+    #[serde(default)]
+    require_pushed_authorization_requests: bool,
+    userinfo_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
     #[serde(default)]
     code_challenge_methods_supported: Vec<String>,
     #[serde(default)]

@@ -109,11 +109,19 @@ impl Fetcher {
 
     /// Gets a document; anything but status 200 is a fault.
     pub(crate) async fn get(&self, url: &Url) -> Result<Zeroizing<Vec<u8>>, Fault> {
-        let answer = send(self.client.get(url.clone())).await?;
+        let answer = json(self.client.get(url.clone())).await?;
         if answer.status != StatusCode::OK {
             return Err(Fault::Unavailable("it answered with an error"));
         }
         Ok(answer.body)
+    }
+
+    /// Gets what a provider shows to the bearer of an access token.
+    pub(crate) async fn get_as(&self, url: &Url, token: &str) -> Result<Answer, Fault> {
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| Fault::Refused("its access token fits no header"))?;
+        bearer.set_sensitive(true);
+        json(self.client.get(url.clone()).header(AUTHORIZATION, bearer)).await
     }
 
     /// Posts a form, whose answer may be an error in JSON.
@@ -123,19 +131,34 @@ impl Fetcher {
         form: String,
         authorization: Option<HeaderValue>,
     ) -> Result<Answer, Fault> {
-        let mut request = self
+        json(self.form(url, form, authorization)).await
+    }
+
+    /// Posts a form of whose answer only the status counts.
+    pub(crate) async fn tell(
+        &self,
+        url: &Url,
+        form: String,
+        authorization: Option<HeaderValue>,
+    ) -> Result<StatusCode, Fault> {
+        let response = send(self.form(url, form, authorization)).await?;
+        Ok(response.status())
+    }
+
+    fn form(&self, url: &Url, form: String, authorization: Option<HeaderValue>) -> RequestBuilder {
+        let request = self
             .client
             .post(url.clone())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form);
-        if let Some(value) = authorization {
-            request = request.header(AUTHORIZATION, value);
+        match authorization {
+            Some(value) => request.header(AUTHORIZATION, value),
+            None => request,
         }
-        send(request).await
     }
 }
 
-async fn send(request: RequestBuilder) -> Result<Answer, Fault> {
+async fn send(request: RequestBuilder) -> Result<Response, Fault> {
     let response = request
         .header(ACCEPT, "application/json")
         .send()
@@ -147,6 +170,16 @@ async fn send(request: RequestBuilder) -> Result<Answer, Fault> {
     }
     if status.is_redirection() {
         return Err(Fault::Refused("it redirects"));
+    }
+    Ok(response)
+}
+
+async fn json(request: RequestBuilder) -> Result<Answer, Fault> {
+    let response = send(request).await?;
+    let status = response.status();
+    // It may know better in a while, whatever else it says (RFC 6585 §4).
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        return Err(Fault::Unavailable("it has too many requests"));
     }
     if !is_json(&response) {
         return Err(Fault::Refused("it answered with something else than JSON"));

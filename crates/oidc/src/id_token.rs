@@ -51,6 +51,54 @@ pub(crate) fn judge(token: &Verified, demand: &Demand<'_>) -> Result<(), Fault> 
     access_token_hash(token, demand.access_token)
 }
 
+/// What the sign-in's own ID token says, and what a renewed one must therefore say.
+pub(crate) struct Before {
+    first: ClaimSet,
+}
+
+impl Before {
+    /// Reads the claims of a token that was judged at the sign-in, and sealed since.
+    pub(crate) fn of(id_token: &str) -> Option<Self> {
+        let payload = id_token.split('.').nth(1)?;
+        let first = ClaimSet::parse_unsigned(&URL_SAFE_NO_PAD.decode(payload).ok()?)?;
+        Some(Self { first })
+    }
+
+    /// The provider's name for the user.
+    pub(crate) fn subject(&self) -> Result<&str, Fault> {
+        Ok(self.first.string("sub")?)
+    }
+
+    /// OpenID Connect Core §12.2, item by item.
+    pub(crate) fn judge(
+        &self,
+        token: &Verified,
+        idp: &IdentityProviderConfig,
+        access_token: &str,
+        now: UnixTime,
+    ) -> Result<(), Fault> {
+        let (claims, first) = (&token.claims, &self.first);
+        issuer(claims, idp)?;
+        audience(claims, idp)?;
+        times(claims, now)?;
+        if claims.string("sub")? != first.string("sub")? {
+            return Err(Fault::Refused("the token is about somebody else"));
+        }
+        let auth_time = claims.optional_time("auth_time")?;
+        if auth_time.is_some() && auth_time != first.optional_time("auth_time")? {
+            return Err(Fault::Refused("the token is of another sign-in"));
+        }
+        let nonce = claims.optional_string("nonce")?;
+        if nonce.is_some() && nonce != first.optional_string("nonce")? {
+            return Err(Fault::Refused("the token's nonce is another login's"));
+        }
+        if claims.optional_string("azp")? != first.optional_string("azp")? {
+            return Err(Fault::Refused("the token was given to another client"));
+        }
+        access_token_hash(token, access_token)
+    }
+}
+
 pub(crate) fn issuer(claims: &ClaimSet, idp: &IdentityProviderConfig) -> Result<(), Fault> {
     if claims.string("iss")? == idp.issuer {
         Ok(())

@@ -9,6 +9,7 @@
 //! is asked for over it, `id_token` the judgement, `claims` what becomes of it.
 
 mod claims;
+mod client_auth;
 mod client_keys;
 mod discovery;
 mod fault;
@@ -16,27 +17,32 @@ mod fetch;
 mod id_token;
 mod logout_token;
 mod provider;
+mod pushed;
 mod subject_token;
 #[cfg(test)]
 mod testing;
 mod token;
+mod userinfo;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use cloakroom_domain::config::{ClientAuthentication, Config};
+use cloakroom_domain::config::{Config, IdentityProviderConfig};
 use cloakroom_domain::ports::{
     AssertionClaims, AssertionFault, Authenticated, AuthorizationRequest, CallbackCode, Clock,
-    IdentityProviders, IdpError, VerifyAssertion, VerifySubjectToken, Vouched,
+    IdentityProviders, IdpError, LogoutToken, Renewal, RenewalError, Renewed, VerifyAssertion,
+    VerifyLogoutToken, VerifySubjectToken, Vouched,
 };
 use cloakroom_domain::time::UnixTime;
 use zeroize::Zeroizing;
 
+use crate::client_auth::ClientIdentity;
 use crate::client_keys::ClientKeys;
+use crate::fault::Fault;
 use crate::provider::Provider;
 
-pub use crate::logout_token::LogoutToken;
+pub use crate::client_auth::{ClientKey, Signing};
 
 /// The identity providers of a configuration.
 pub struct Oidc {
@@ -47,7 +53,8 @@ pub struct Oidc {
 impl Oidc {
     /// Sets every provider up; connects to nothing yet.
     ///
-    /// `secrets` are our client secrets, by the provider's id.
+    /// `secrets` are our client secrets, by the provider's id; `client_key` signs our
+    /// assertions, where a provider takes those instead.
     ///
     /// # Errors
     ///
@@ -55,15 +62,19 @@ impl Oidc {
     pub fn new(
         config: &Config,
         mut secrets: BTreeMap<String, Zeroizing<String>>,
+        client_key: Option<&Arc<dyn ClientKey>>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
-        for idp in &config.identity_providers {
-            let needs_secret = idp.client_authentication != ClientAuthentication::None;
-            if needs_secret && !secrets.contains_key(&idp.id) {
-                return Err(SetupError::MissingSecret(idp.id.clone()));
-            }
-        }
-        Self::with(config, |idp| secrets.remove(idp), clock)
+        Self::with(config, clock, |idp| {
+            let missing = || SetupError::MissingSecret(idp.id.clone());
+            let secret = if idp.client_authentication.needs_secret() {
+                secrets.remove(&idp.id).ok_or_else(missing)?
+            } else {
+                Zeroizing::default()
+            };
+            ClientIdentity::new(idp, secret, client_key)
+                .ok_or_else(|| SetupError::MissingClientKey(idp.id.clone()))
+        })
     }
 
     /// Sets up what verifies the tokens of providers and clients and signs nobody in:
@@ -73,50 +84,25 @@ impl Oidc {
     ///
     /// As [`Oidc::new`].
     pub fn verifying(config: &Config, clock: &Arc<dyn Clock>) -> Result<Self, SetupError> {
-        Self::with(config, |_| None, clock)
+        Self::with(config, clock, |idp| Ok(ClientIdentity::silent(idp)))
     }
 
     fn with(
         config: &Config,
-        mut secret: impl FnMut(&str) -> Option<Zeroizing<String>>,
         clock: &Arc<dyn Clock>,
+        mut identity: impl FnMut(&IdentityProviderConfig) -> Result<ClientIdentity, SetupError>,
     ) -> Result<Self, SetupError> {
         let loopback = config.is_loopback();
         let client = fetch::client(loopback).map_err(SetupError::Tls)?;
-        let providers = config
-            .identity_providers
-            .iter()
-            .map(|idp| Provider::new(idp, secret(&idp.id), client.clone(), loopback, clock));
+        let alone = config.identity_providers.len() == 1;
+        let providers = config.identity_providers.iter().map(|idp| {
+            let ours = identity(idp)?;
+            Provider::new(idp, ours, alone, client.clone(), loopback, clock)
+        });
         Ok(Self {
             providers: providers.collect::<Result<_, _>>()?,
             clients: ClientKeys::new(config, &client, clock)?,
         })
-    }
-
-    /// Verifies the logout token of OpenID Connect Back-Channel Logout 1.0 §2.6,
-    /// from whichever provider it is.
-    ///
-    /// Whether its `jti` was seen before is the caller's to find out.
-    ///
-    /// # Errors
-    ///
-    /// [`IdpError::Refused`] when anything at all is wrong with it.
-    pub async fn verify_logout_token(
-        &self,
-        token: &str,
-        now: UnixTime,
-    ) -> Result<LogoutToken, IdpError> {
-        // Keys belong to an issuer: an unknown one costs no fetch (RFC 8725 §3.8).
-        let issuer = logout_token::claimed_issuer(token)?;
-        let mut candidates = self
-            .providers
-            .iter()
-            .filter(|provider| provider.issuer() == issuer);
-        match (candidates.next(), candidates.next()) {
-            (Some(provider), None) => Ok(provider.verify_logout_token(token, now).await?),
-            (None, _) => Err(IdpError::Unknown),
-            (Some(_), Some(_)) => Err(IdpError::Refused("several providers have this issuer")),
-        }
     }
 
     fn provider(&self, idp: &str) -> Result<&Provider, IdpError> {
@@ -158,6 +144,40 @@ impl IdentityProviders for Oidc {
         Ok(provider
             .logout_url(id_token_hint, post_logout_redirect_uri)
             .await?)
+    }
+
+    async fn renew(&self, idp: &str, renewal: &Renewal<'_>) -> Result<Renewed, RenewalError> {
+        let provider = self.provider(idp);
+        let provider = provider.map_err(|_| RenewalError::Failed("it is not configured"))?;
+        match provider.renew(renewal).await {
+            Ok(Some(renewed)) => Ok(renewed),
+            Ok(None) => Err(RenewalError::Over),
+            Err(Fault::Unavailable(why) | Fault::Refused(why)) => Err(RenewalError::Failed(why)),
+        }
+    }
+
+    async fn revoke(&self, idp: &str, refresh_token: &str) -> Result<(), IdpError> {
+        Ok(self.provider(idp)?.revoke(refresh_token).await?)
+    }
+}
+
+impl VerifyLogoutToken for Oidc {
+    async fn verify_logout_token(
+        &self,
+        token: &str,
+        now: UnixTime,
+    ) -> Result<LogoutToken, IdpError> {
+        // Keys belong to an issuer: an unknown one costs no fetch (RFC 8725 §3.8).
+        let issuer = logout_token::claimed_issuer(token)?;
+        let mut candidates = self
+            .providers
+            .iter()
+            .filter(|provider| provider.issuer() == issuer);
+        match (candidates.next(), candidates.next()) {
+            (Some(provider), None) => Ok(provider.verify_logout_token(token, now).await?),
+            (None, _) => Err(IdpError::Unknown),
+            (Some(_), Some(_)) => Err(IdpError::Refused("several providers have this issuer")),
+        }
     }
 }
 
@@ -201,6 +221,9 @@ pub enum SetupError {
     /// Nothing was resolved for its `client_secret`.
     #[error("identity provider {0}: there is no client secret")]
     MissingSecret(String),
+    /// It takes assertions, and there is no key to sign them with.
+    #[error("identity provider {0}: private_key_jwt needs CLOAKROOM_CLIENT_KEY")]
+    MissingClientKey(String),
     /// The issuer is not a URL that may be fetched from.
     #[error("identity provider {0}: the issuer cannot be fetched from")]
     Issuer(String),

@@ -1,8 +1,7 @@
 //! Judges a logout token (OpenID Connect Back-Channel Logout 1.0 §2.6).
 
-use std::fmt;
-
 use cloakroom_domain::config::IdentityProviderConfig;
+use cloakroom_domain::ports::LogoutToken;
 use cloakroom_domain::time::UnixTime;
 use cloakroom_verify::jws::{Algorithm, Expected, TimeRules, Unverified, Verified};
 use serde_json::Value;
@@ -15,33 +14,6 @@ use crate::provider::ANY_ALGORITHM;
 /// Back-Channel Logout §4 advises two minutes; some providers take a few more.
 const MAX_LIFETIME: u64 = 10 * 60;
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
-
-/// A provider's word that a user, or one session of theirs, has ended.
-#[derive(Clone, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct LogoutToken {
-    /// The provider's id in our configuration.
-    pub idp: String,
-    /// The provider's issuer.
-    pub iss: String,
-    /// Whom it is about, as in our `sub`: `<idp>|<upstream sub>`. Without `sid`
-    /// all of the user's sessions are meant.
-    pub sub: Option<String>,
-    /// The session at the provider that has ended.
-    pub sid: Option<String>,
-    /// Its name, to be used once.
-    pub jti: String,
-    /// When it was issued.
-    pub issued_at: UnixTime,
-    /// When it need not be remembered any more.
-    pub expires_at: UnixTime,
-}
-
-impl fmt::Debug for LogoutToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("LogoutToken([redacted])")
-    }
-}
 
 /// Providers are told to write the type, and not all do.
 pub(crate) fn expected(algorithms: &[Algorithm]) -> Expected<'_> {

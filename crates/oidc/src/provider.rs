@@ -1,24 +1,27 @@
-//! One provider: what is known of it, and the four things we do with it.
+//! One provider: what is known of it, and what we do with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use cloakroom_domain::config::IdentityProviderConfig;
-use cloakroom_domain::ports::{Authenticated, AuthorizationRequest, CallbackCode, Clock, Vouched};
+use cloakroom_domain::config::{CallbackUri, IdentityProviderConfig, PushedRequests};
+use cloakroom_domain::ports::{
+    Authenticated, AuthorizationRequest, CallbackCode, Clock, LogoutToken, Renewal, Renewed,
+    Vouched,
+};
 use cloakroom_domain::time::UnixTime;
-use cloakroom_verify::jws::{Algorithm, Expected, Unverified, Verified};
+use cloakroom_verify::jws::{Algorithm, ClaimSet, Expected, Unverified, Verified};
 use cloakroom_verify::{CachePolicy, FetchError, FetchJwks, JwksCache};
-use reqwest::Client;
+use reqwest::{Client, StatusCode};
 use url::Url;
-use zeroize::Zeroizing;
 
-use crate::discovery::Discovery;
+use crate::claims::{self, Said};
+use crate::client_auth::{ClientIdentity, Credentials};
+use crate::discovery::{Discovery, Metadata};
 use crate::fault::Fault;
-use crate::fetch::Fetcher;
-use crate::id_token::{self, Demand};
-use crate::logout_token::{self, LogoutToken};
-use crate::subject_token;
-use crate::token::{self, ClientIdentity};
-use crate::{SetupError, claims};
+use crate::fetch::{Answer, Fetcher};
+use crate::id_token::{self, Before, Demand};
+use crate::token::{self, Refreshed, Tokens};
+use crate::{SetupError, logout_token, pushed, subject_token, userinfo};
 
 /// Every algorithm there is, none of them symmetric. A provider's own list is applied
 /// once we know whose token it is.
@@ -38,23 +41,36 @@ pub(crate) const ANY_ALGORITHM: &[Algorithm] = &[
 pub(crate) struct Provider {
     config: IdentityProviderConfig,
     client: ClientIdentity,
+    /// Whether nothing but `iss` tells its answers from another provider's.
+    needs_issuer: bool,
     algorithms: Vec<Algorithm>,
     fetcher: Arc<Fetcher>,
     discovery: Arc<Discovery>,
     keys: JwksCache<ProviderKeys>,
+    clock: Arc<dyn Clock>,
+}
+
+/// A browser waits for all of it, however many requests it takes.
+const BUDGET: Duration = Duration::from_secs(8);
+
+async fn in_time<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    tokio::time::timeout(BUDGET, work)
+        .await
+        .unwrap_or(Err(Fault::Unavailable("it did not answer in time")))
 }
 
 impl Provider {
     pub(crate) fn new(
         config: &IdentityProviderConfig,
-        secret: Option<Zeroizing<String>>,
-        client: Client,
+        client: ClientIdentity,
+        alone: bool,
+        http: Client,
         loopback: bool,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
         let id = || config.id.clone();
         let issuer = Url::parse(&config.issuer).map_err(|_| SetupError::Issuer(id()))?;
-        let fetcher = Fetcher::new(client, &issuer, &config.allowed_hosts, loopback)
+        let fetcher = Fetcher::new(http, &issuer, &config.allowed_hosts, loopback)
             .map_err(|_| SetupError::AllowedHost(id()))?;
         fetcher
             .permit(&config.issuer)
@@ -81,16 +97,14 @@ impl Provider {
             CacheClock(Arc::clone(clock)),
         );
         Ok(Self {
-            client: ClientIdentity {
-                id: config.client_id.clone(),
-                secret: secret.unwrap_or_default(),
-                method: config.client_authentication,
-            },
+            client,
+            needs_issuer: !alone && config.callback != Some(CallbackUri::Own),
             config: config.clone(),
             algorithms,
             fetcher,
             discovery,
             keys,
+            clock: Arc::clone(clock),
         })
     }
 
@@ -106,42 +120,103 @@ impl Provider {
         &self,
         request: &AuthorizationRequest<'_>,
     ) -> Result<String, Fault> {
+        in_time(self.begin(request)).await
+    }
+
+    async fn begin(&self, request: &AuthorizationRequest<'_>) -> Result<String, Fault> {
         let metadata = self.discovery.metadata().await?;
+        // RFC 9700 §4.4.2: before the user has gone anywhere.
+        if self.needs_issuer && !metadata.sends_issuer {
+            return Err(Fault::Refused(
+                "it does not announce the iss parameter: with several providers it needs a callback of its own",
+            ));
+        }
+        let scope = self.config.scopes.0.join(" ");
+        let max_age = request.max_age.map(|seconds| seconds.to_string());
+        let optional = [
+            ("prompt", request.prompt_login.then_some("login")),
+            ("max_age", max_age.as_deref()),
+            ("acr_values", request.acr_values),
+            ("login_hint", request.login_hint),
+        ];
+        let mut params = vec![
+            ("response_type", "code"),
+            ("client_id", &self.config.client_id),
+            ("redirect_uri", request.redirect_uri),
+            ("scope", &scope),
+            ("state", request.state),
+            ("nonce", request.nonce),
+            ("code_challenge", request.code_challenge),
+            ("code_challenge_method", "S256"),
+        ];
+        params.extend(
+            optional
+                .iter()
+                .filter_map(|(name, value)| Some((*name, (*value)?))),
+        );
         let mut url = metadata.authorization_endpoint.clone();
-        let mut query = url.query_pairs_mut();
-        query
-            .append_pair("response_type", "code")
-            .append_pair("client_id", &self.config.client_id)
-            .append_pair("redirect_uri", request.redirect_uri)
-            .append_pair("scope", &self.config.scopes.0.join(" "))
-            .append_pair("state", request.state)
-            .append_pair("nonce", request.nonce)
-            .append_pair("code_challenge", request.code_challenge)
-            .append_pair("code_challenge_method", "S256");
-        if request.prompt_login {
-            query.append_pair("prompt", "login");
-        }
-        if let Some(max_age) = request.max_age {
-            query.append_pair("max_age", &max_age.to_string());
-        }
-        if let Some(acr_values) = request.acr_values {
-            query.append_pair("acr_values", acr_values);
-        }
-        drop(query);
+        match self.push_endpoint(&metadata)? {
+            None => url.query_pairs_mut().extend_pairs(&params).finish(),
+            Some(endpoint) => {
+                let uri = self.push(&metadata, endpoint, &params).await?;
+                url.query_pairs_mut()
+                    .append_pair("client_id", &self.config.client_id)
+                    .append_pair("request_uri", &uri)
+                    .finish()
+            }
+        };
         Ok(url.into())
     }
 
+    /// Where the request is to be pushed, if it is (RFC 9126).
+    fn push_endpoint<'a>(&self, metadata: &'a Metadata) -> Result<Option<&'a Url>, Fault> {
+        let required = metadata.requires_pushed_requests;
+        match (&metadata.pushed_request_endpoint, self.config.par) {
+            (Some(_), PushedRequests::Never) if !required => Ok(None),
+            (Some(endpoint), _) => Ok(Some(endpoint)),
+            (None, PushedRequests::Auto | PushedRequests::Never) if !required => Ok(None),
+            (None, _) => Err(Fault::Refused("it has no endpoint for pushed requests")),
+        }
+    }
+
+    async fn push(
+        &self,
+        metadata: &Metadata,
+        endpoint: &Url,
+        params: &[(&str, &str)],
+    ) -> Result<String, Fault> {
+        let credentials = self.credentials(metadata).await?;
+        let form = self.client.form(params, &credentials);
+        let answer = self
+            .fetcher
+            .post_form(endpoint, form, credentials.authorization)
+            .await?;
+        pushed::read(&answer)
+    }
+
+    /// Who we are, for one request.
+    async fn credentials(&self, metadata: &Metadata) -> Result<Credentials, Fault> {
+        self.client
+            .prove(
+                &self.config.issuer,
+                &metadata.token_endpoint,
+                self.clock.now(),
+            )
+            .await
+    }
+
     pub(crate) async fn redeem(&self, callback: &CallbackCode<'_>) -> Result<Authenticated, Fault> {
+        in_time(self.end(callback)).await
+    }
+
+    async fn end(&self, callback: &CallbackCode<'_>) -> Result<Authenticated, Fault> {
         // D5: before the code, which may be another provider's, goes anywhere.
         self.check_issuer(callback.iss).await?;
         let metadata = self.discovery.metadata().await?;
-        let tokens = token::redeem(
-            &self.fetcher,
-            &metadata.token_endpoint,
-            &self.client,
-            callback,
-        )
-        .await?;
+        let answer = self
+            .ask_for_tokens(&metadata, &token::code_request(callback))
+            .await?;
+        let tokens = Tokens::read(&answer)?;
 
         let expected = id_token::expected(&self.algorithms);
         let verified = self.verify(&tokens.id_token, &expected).await?;
@@ -153,12 +228,121 @@ impl Provider {
             acr_values: callback.acr_values,
             now: callback.now,
         };
+        // RFC 9700 §4.5.3.2: until then no token is used for anything.
         id_token::judge(&verified, &demand)?;
+        let claims = &verified.claims;
+        let userinfo = self
+            .userinfo(
+                &metadata,
+                Said(&[claims]),
+                &tokens.access_token,
+                claims.string("sub")?,
+            )
+            .await?;
         Ok(Authenticated {
-            claims: claims::map(verified.claims, &self.config, callback.now)?,
+            claims: claims::map(claims, userinfo.as_ref(), &self.config, callback.now)?,
             id_token: tokens.id_token,
             refresh_token: tokens.refresh_token,
         })
+    }
+
+    async fn ask_for_tokens(
+        &self,
+        metadata: &Metadata,
+        params: &[(&str, &str)],
+    ) -> Result<Answer, Fault> {
+        let credentials = self.credentials(metadata).await?;
+        let form = self.client.form(params, &credentials);
+        self.fetcher
+            .post_form(&metadata.token_endpoint, form, credentials.authorization)
+            .await
+    }
+
+    /// What UserInfo adds, if anything that is mapped was not said.
+    async fn userinfo(
+        &self,
+        metadata: &Metadata,
+        said: Said<'_>,
+        access_token: &str,
+        subject: &str,
+    ) -> Result<Option<ClaimSet>, Fault> {
+        match &metadata.userinfo_endpoint {
+            Some(endpoint) if self.config.userinfo && said.lacks_any(&self.config.claims) => {
+                userinfo::ask(&self.fetcher, endpoint, access_token, subject)
+                    .await
+                    .map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// `None` if the provider says that what it granted is over.
+    pub(crate) async fn renew(&self, renewal: &Renewal<'_>) -> Result<Option<Renewed>, Fault> {
+        in_time(self.ask_again(renewal)).await
+    }
+
+    async fn ask_again(&self, renewal: &Renewal<'_>) -> Result<Option<Renewed>, Fault> {
+        let before = Before::of(renewal.id_token)
+            .ok_or(Fault::Refused("the sign-in's own token is not readable"))?;
+        let metadata = self.discovery.metadata().await?;
+        let params = token::refresh_request(renewal.refresh_token);
+        let answer = self.ask_for_tokens(&metadata, &params).await?;
+        let Some(tokens) = Refreshed::read(&answer)? else {
+            return Ok(None);
+        };
+        let verified = match &tokens.id_token {
+            Some(token) => {
+                let expected = id_token::expected(&self.algorithms);
+                let verified = self.verify(token, &expected).await?;
+                before.judge(&verified, &self.config, &tokens.access_token, renewal.now)?;
+                Some(verified)
+            }
+            None => None,
+        };
+        let mut said: Vec<_> = verified.iter().map(|token| &token.claims).collect();
+        let userinfo = self
+            .userinfo(
+                &metadata,
+                Said(&said),
+                &tokens.access_token,
+                before.subject()?,
+            )
+            .await?;
+        said.extend(&userinfo);
+        if said.is_empty() {
+            return Err(Fault::Refused("it says nothing about the user any more"));
+        }
+        Ok(Some(Renewed {
+            profile: claims::profile(Said(&said), &self.config.claims)?,
+            refresh_token: tokens.refresh_token,
+        }))
+    }
+
+    /// RFC 7009 §2.1.
+    pub(crate) async fn revoke(&self, refresh_token: &str) -> Result<(), Fault> {
+        in_time(self.give_back(refresh_token)).await
+    }
+
+    async fn give_back(&self, refresh_token: &str) -> Result<(), Fault> {
+        let metadata = self.discovery.metadata().await?;
+        let Some(endpoint) = &metadata.revocation_endpoint else {
+            return Ok(());
+        };
+        let params = [
+            ("token", refresh_token),
+            ("token_type_hint", "refresh_token"),
+        ];
+        let credentials = self.credentials(&metadata).await?;
+        let form = self.client.form(&params, &credentials);
+        let status = self
+            .fetcher
+            .tell(endpoint, form, credentials.authorization)
+            .await?;
+        if status == StatusCode::OK {
+            Ok(())
+        } else {
+            Err(Fault::Refused("it does not take the token back"))
+        }
     }
 
     /// RFC 9207 §2.4: present exactly when it is announced, and then ours.
@@ -205,7 +389,7 @@ impl Provider {
     ) -> Result<Vouched, Fault> {
         let expected = id_token::expected(&self.algorithms);
         let verified = self.verify(token, &expected).await?;
-        subject_token::judge(verified, &self.config, now)
+        subject_token::judge(&verified, &self.config, now)
     }
 
     async fn verify(&self, token: &str, expected: &Expected<'_>) -> Result<Verified, Fault> {
@@ -246,5 +430,7 @@ impl cloakroom_verify::Clock for CacheClock {
     }
 }
 
+#[cfg(test)]
+mod renewal_tests;
 #[cfg(test)]
 mod tests;

@@ -23,19 +23,19 @@ pub(crate) fn claimed_issuer(token: &str) -> Result<String, Fault> {
 
 /// Judges the claims of a token whose signature is the provider's.
 pub(crate) fn judge(
-    token: Verified,
+    token: &Verified,
     idp: &IdentityProviderConfig,
     now: UnixTime,
 ) -> Result<Vouched, Fault> {
-    let claims = token.claims;
-    id_token::issuer(&claims, idp)?;
-    id_token::audience(&claims, idp)?;
+    let claims = &token.claims;
+    id_token::issuer(claims, idp)?;
+    id_token::audience(claims, idp)?;
     claims.check_times(TimeRules {
         now: now.0,
         leeway: SKEW,
         max_lifetime: u64::MAX,
     })?;
-    is_id_token(&claims)?;
+    is_id_token(claims)?;
     let issued_at = UnixTime(claims.time("iat")?).min(now);
     let expires_at = UnixTime(claims.time("exp")?);
     let may_act = claims
@@ -43,7 +43,7 @@ pub(crate) fn judge(
         .map(|value| MayAct::deserialize(value).map_err(|_| MALFORMED))
         .transpose()?;
     Ok(Vouched {
-        claims: claims::map(claims, idp, now)?,
+        claims: claims::map(claims, None, idp, now)?,
         issued_at,
         expires_at,
         may_act,

@@ -16,16 +16,20 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom_domain::config::Config;
-use cloakroom_domain::ports::{Authenticated, CallbackCode, Clock, IdentityProviders, IdpError};
+use cloakroom_domain::ports::{
+    Authenticated, CallbackCode, Clock, IdentityProviders, IdpError, SignError, Signer,
+};
 use cloakroom_domain::time::UnixTime;
+use cloakroom_verify::jws::KeySet;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use crate::Oidc;
+use crate::{ClientKey, Oidc};
 
 pub(crate) const NOW: UnixTime = UnixTime(1_800_000_000);
 pub(crate) const SECRET: &str = "s3cret: +%é";
 pub(crate) const CODE: &str = "the-code";
+pub(crate) const REQUEST_URI: &str = "urn:ietf:params:oauth:request_uri:6esc_11ACC";
 const NONCE: &str = "the-nonce";
 const ACCESS_TOKEN: &str = "upstream-access-token";
 
@@ -46,6 +50,7 @@ struct Script {
     metadata: Value,
     keys: Value,
     tokens: Value,
+    userinfo: Value,
     /// Answers that replace the above, by path.
     raw: HashMap<String, (u16, &'static str, Vec<u8>)>,
     seen: Vec<Seen>,
@@ -74,6 +79,7 @@ impl TestIdp {
                 "authorization_response_iss_parameter_supported": true,
             }),
             keys: json!({"keys": [jwk("ES256"), jwk("RS256"), jwk("EdDSA")]}),
+            userinfo: json!({"sub": "alice"}),
             ..Script::default()
         };
         let shared = Arc::new(Mutex::new(script));
@@ -125,6 +131,16 @@ impl TestIdp {
             "refresh_token": "upstream-refresh-token",
             "expires_in": 300,
         });
+    }
+
+    /// Members to replace in the UserInfo response; `null` removes one.
+    pub(crate) fn userinfo(&self, members: Value) {
+        merge(&mut self.script().userinfo, members);
+    }
+
+    /// A path of the provider's, announced under this name.
+    pub(crate) fn announce(&self, name: &str, path: &str) {
+        self.metadata(json!({name: format!("{}{path}", self.issuer)}));
     }
 
     pub(crate) fn id_token(&self, header: Value, claims: Value) -> String {
@@ -191,7 +207,8 @@ pub(crate) fn relying_party(config: &Config) -> (Oidc, TestClock) {
     let clock = TestClock(Arc::new(AtomicU64::new(NOW.0)));
     let secrets = [("demo".to_owned(), Zeroizing::new(SECRET.to_owned()))];
     let port: Arc<dyn Clock> = Arc::new(clock.clone());
-    let oidc = Oidc::new(config, secrets.into(), &port).unwrap();
+    let key: Arc<dyn ClientKey> = Arc::new(TestKey);
+    let oidc = Oidc::new(config, secrets.into(), Some(&key), &port).unwrap();
     (oidc, clock)
 }
 
@@ -218,6 +235,45 @@ pub(crate) fn refusal<T: std::fmt::Debug>(result: Result<T, IdpError>) -> &'stat
         IdpError::Refused(why) => why,
         other => panic!("{other}"),
     }
+}
+
+/// Our own key, which is no key of the provider's.
+struct TestKey;
+
+static CLIENT: LazyLock<EcdsaKeyPair> =
+    LazyLock::new(|| EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap());
+
+impl Signer for TestKey {
+    fn key_id(&self) -> &str {
+        "client-key"
+    }
+
+    fn algorithm(&self) -> cloakroom_domain::jwt::Algorithm {
+        cloakroom_domain::jwt::Algorithm::ES256
+    }
+
+    async fn sign(&self, input: &[u8]) -> Result<Vec<u8>, SignError> {
+        let signature = CLIENT.sign(&SystemRandom::new(), input).unwrap();
+        Ok(signature.as_ref().to_vec())
+    }
+}
+
+/// The public half, as a key set.
+pub(crate) fn client_keys() -> KeySet {
+    let (x, y) = CLIENT.public_key().as_ref()[1..].split_at(32);
+    let key = json!({
+        "kty": "EC", "crv": "P-256", "x": b64(x), "y": b64(y),
+        "kid": "client-key", "alg": "ES256", "use": "sig",
+    });
+    KeySet::parse(json!({"keys": [key]}).to_string().as_bytes()).unwrap()
+}
+
+/// A field of a form.
+pub(crate) fn field(body: &str, name: &str) -> Option<String> {
+    let mut found = form_urlencoded::parse(body.as_bytes()).filter(|(key, _)| key == name);
+    let value = found.next().map(|(_, value)| value.into_owned());
+    assert!(found.next().is_none(), "{name} is there twice");
+    value
 }
 
 /// A clock that a test turns.
@@ -314,6 +370,12 @@ async fn answer(State(shared): State<Arc<Mutex<Script>>>, request: Request) -> R
         "/.well-known/openid-configuration" => axum::Json(script.metadata.clone()).into_response(),
         "/jwks" => axum::Json(script.keys.clone()).into_response(),
         "/token" => axum::Json(script.tokens.clone()).into_response(),
+        "/userinfo" => axum::Json(script.userinfo.clone()).into_response(),
+        "/par" => {
+            let pushed = json!({"request_uri": REQUEST_URI, "expires_in": 60});
+            (axum::http::StatusCode::CREATED, axum::Json(pushed)).into_response()
+        }
+        "/revoke" => ().into_response(),
         _ => axum::http::StatusCode::NOT_FOUND.into_response(),
     }
 }

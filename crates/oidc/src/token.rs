@@ -1,27 +1,15 @@
-//! The token request (OpenID Connect Core §3.1.3) and its answer.
+//! The token endpoint: codes (OpenID Connect Core §3.1.3) and refresh tokens (§12)
+//! go in, tokens come out, of which none is verified yet.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use cloakroom_domain::config::ClientAuthentication;
 use cloakroom_domain::ports::CallbackCode;
-use form_urlencoded::{Serializer, byte_serialize};
 use reqwest::StatusCode;
-use reqwest::header::HeaderValue;
 use serde::Deserialize;
-use url::Url;
 use zeroize::Zeroizing;
 
 use crate::fault::Fault;
-use crate::fetch::{Answer, Fetcher};
+use crate::fetch::Answer;
 
-/// Who we are at a provider, and how we prove it.
-pub(crate) struct ClientIdentity {
-    pub(crate) id: String,
-    pub(crate) secret: Zeroizing<String>,
-    pub(crate) method: ClientAuthentication,
-}
-
-/// The tokens of a successful answer.
+/// The tokens of a successful answer to a code.
 #[derive(Deserialize)]
 pub(crate) struct Tokens {
     token_type: String,
@@ -30,81 +18,85 @@ pub(crate) struct Tokens {
     pub(crate) refresh_token: Option<Zeroizing<String>>,
 }
 
-/// Trades the code for tokens, of which none is verified yet.
-pub(crate) async fn redeem(
-    fetcher: &Fetcher,
-    endpoint: &Url,
-    client: &ClientIdentity,
-    callback: &CallbackCode<'_>,
-) -> Result<Tokens, Fault> {
-    let (form, authorization) = request(client, callback)?;
-    let answer = fetcher.post_form(endpoint, form, authorization).await?;
-    read(&answer)
+/// Those of a successful answer to a refresh token, whose ID token may be left out
+/// (OpenID Connect Core §12.2).
+#[derive(Deserialize)]
+pub(crate) struct Refreshed {
+    token_type: String,
+    pub(crate) access_token: Zeroizing<String>,
+    pub(crate) id_token: Option<Zeroizing<String>>,
+    pub(crate) refresh_token: Option<Zeroizing<String>>,
 }
 
-/// The form, and the `Authorization` header if we authenticate there.
-fn request(
-    client: &ClientIdentity,
-    callback: &CallbackCode<'_>,
-) -> Result<(String, Option<HeaderValue>), Fault> {
-    let mut form = Serializer::new(String::new());
-    form.append_pair("grant_type", "authorization_code")
-        .append_pair("code", callback.code)
-        .append_pair("redirect_uri", callback.redirect_uri)
-        .append_pair("code_verifier", callback.code_verifier);
-    let authorization = match client.method {
-        ClientAuthentication::ClientSecretBasic => Some(basic(client)?),
-        ClientAuthentication::ClientSecretPost => {
-            form.append_pair("client_id", &client.id)
-                .append_pair("client_secret", &client.secret);
-            None
+/// What a code is traded with.
+pub(crate) fn code_request<'a>(callback: &CallbackCode<'a>) -> [(&'static str, &'a str); 4] {
+    [
+        ("grant_type", "authorization_code"),
+        ("code", callback.code),
+        ("redirect_uri", callback.redirect_uri),
+        ("code_verifier", callback.code_verifier),
+    ]
+}
+
+/// What a refresh token is traded with. No scope: the same as before.
+pub(crate) fn refresh_request(token: &str) -> [(&'static str, &str); 2] {
+    [("grant_type", "refresh_token"), ("refresh_token", token)]
+}
+
+impl Tokens {
+    pub(crate) fn read(answer: &Answer) -> Result<Self, Fault> {
+        if answer.status != StatusCode::OK {
+            return Err(refusal(&answer.body));
         }
-        ClientAuthentication::None => {
-            form.append_pair("client_id", &client.id);
-            None
+        let tokens: Self = serde_json::from_slice(&answer.body).map_err(|_| MALFORMED)?;
+        check_type(&tokens.token_type)?;
+        Ok(tokens)
+    }
+}
+
+impl Refreshed {
+    /// `Ok(None)` if the provider says that the grant is over.
+    pub(crate) fn read(answer: &Answer) -> Result<Option<Self>, Fault> {
+        if answer.status != StatusCode::OK {
+            return match error_code(&answer.body).as_deref() {
+                Some("invalid_grant") => Ok(None),
+                _ => Err(refusal(&answer.body)),
+            };
         }
-    };
-    Ok((form.finish(), authorization))
+        let tokens: Self = serde_json::from_slice(&answer.body).map_err(|_| MALFORMED)?;
+        check_type(&tokens.token_type)?;
+        Ok(Some(tokens))
+    }
 }
 
-/// RFC 6749 §2.3.1: both halves are form-encoded first, so that a colon in one
-/// cannot move the border between them.
-fn basic(client: &ClientIdentity) -> Result<HeaderValue, Fault> {
-    let encoded = |text: &str| Zeroizing::new(byte_serialize(text.as_bytes()).collect::<String>());
-    let (id, secret) = (encoded(&client.id), encoded(&client.secret));
-    let pair = Zeroizing::new(format!("{}:{}", *id, *secret));
-    let text = Zeroizing::new(format!("Basic {}", STANDARD.encode(pair.as_bytes())));
-    let mut value = HeaderValue::from_str(&text)
-        .map_err(|_| Fault::Unavailable("our client secret fits no header"))?;
-    value.set_sensitive(true);
-    Ok(value)
-}
+const MALFORMED: Fault = Fault::Refused("its token response is malformed");
 
-fn read(answer: &Answer) -> Result<Tokens, Fault> {
-    if answer.status != StatusCode::OK {
-        return Err(refusal(&answer.body));
+fn check_type(token_type: &str) -> Result<(), Fault> {
+    if token_type.eq_ignore_ascii_case("Bearer") {
+        Ok(())
+    } else {
+        Err(Fault::Refused("its token response is of another type"))
     }
-    let tokens: Tokens = serde_json::from_slice(&answer.body)
-        .map_err(|_| Fault::Refused("its token response is malformed"))?;
-    if !tokens.token_type.eq_ignore_ascii_case("Bearer") {
-        return Err(Fault::Refused("its token response is of another type"));
-    }
-    Ok(tokens)
 }
 
 /// RFC 6749 §5.2. Its description may hold anything and goes nowhere (D8).
-fn refusal(body: &[u8]) -> Fault {
+pub(crate) fn refusal(body: &[u8]) -> Fault {
+    Fault::Refused(match error_code(body).as_deref() {
+        Some("invalid_grant") => "it does not take the code",
+        Some("invalid_client" | "unauthorized_client") => "it does not take our client credentials",
+        Some("invalid_request") => "it does not take our request",
+        Some("invalid_scope") => "it does not take our scopes",
+        _ => "it refused the request",
+    })
+}
+
+fn error_code(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Refusal {
         error: String,
     }
-    let error = serde_json::from_slice::<Refusal>(body).map(|refusal| refusal.error);
-    Fault::Refused(match error.as_deref() {
-        Ok("invalid_grant") => "it does not take the code",
-        Ok("invalid_client" | "unauthorized_client") => "it does not take our client credentials",
-        Ok("invalid_request") => "it does not take our token request",
-        _ => "it refused the token request",
-    })
+    let refusal: Refusal = serde_json::from_slice(body).ok()?;
+    Some(refusal.error)
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ fn max_age() -> String {
 pub struct Handler<K> {
     config: Arc<Config>,
     keys: Metered<K>,
+    /// Of the key with which we authenticate to identity providers, if there is one.
+    client_keys: Option<Metered<K>>,
     meter: Meter,
 }
 
@@ -38,11 +40,12 @@ struct KeySet {
 
 impl<K: PublicKeys> Handler<K> {
     /// Puts the function together from its ports.
-    pub fn new(config: Arc<Config>, keys: K) -> Self {
+    pub fn new(config: Arc<Config>, keys: K, client_keys: Option<K>) -> Self {
         let meter = Meter::default();
         Self {
             config,
             keys: Metered::new(keys, meter.clone()),
+            client_keys: client_keys.map(|keys| Metered::new(keys, meter.clone())),
             meter,
         }
     }
@@ -57,29 +60,35 @@ impl<K: PublicKeys> Handler<K> {
     }
 
     async fn route(&self, request: Request) -> Response {
-        let known = matches!(
-            request.path(),
-            "/.well-known/jwks.json" | "/.well-known/oauth-authorization-server"
-        );
         let line = |outcome| Decision::new("jwks", outcome).id("request_id", request.request_id());
-        if !known {
-            line("refused").word("reason", "no_such_path").emit();
-            return Response::empty(StatusCode::NOT_FOUND);
-        }
+        let keys = match request.path() {
+            "/.well-known/jwks.json" => Some(&self.keys),
+            "/.well-known/client-jwks.json" if self.client_keys.is_some() => {
+                self.client_keys.as_ref()
+            }
+            "/.well-known/oauth-authorization-server" => None,
+            _ => {
+                line("refused").word("reason", "no_such_path").emit();
+                return Response::empty(StatusCode::NOT_FOUND);
+            }
+        };
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             line("refused").word("reason", "method").emit();
             return Response::method_not_allowed("GET, HEAD");
         }
-        if request.path() == "/.well-known/jwks.json" {
-            self.key_set(&request).await
-        } else {
-            line("described").emit();
-            document(&request, &Metadata::new(&self.config))
+        match keys {
+            Some(keys) => self.key_set(&request, keys).await,
+            None => {
+                line("described").emit();
+                document(&request, &Metadata::new(&self.config))
+            }
         }
     }
 
-    async fn key_set(&self, request: &Request) -> Response {
-        let keys = self.keys.public_keys().await;
+    /// Two sets, never one: what we sign for providers must not verify as a JWT for
+    /// services, nor the other way round (RFC 8725 §3.12).
+    async fn key_set(&self, request: &Request, keys: &Metered<K>) -> Response {
+        let keys = keys.public_keys().await;
         let line = |outcome| {
             Decision::new("jwks", outcome)
                 .id("request_id", request.request_id())

@@ -4,7 +4,7 @@
 #![recursion_limit = "256"]
 
 use cloakroom_aws::dynamo::{self, DynamoStore};
-use cloakroom_aws::kms::{self, JwtPublicKeys, KeyPlaces};
+use cloakroom_aws::kms::{self, JwtPublicKeys, KeyPlaces, KmsPublicKeys};
 use cloakroom_gateway::entry;
 use cloakroom_gateway::settings::{self, Env, Need};
 use cloakroom_gateway::telemetry::{self, Format};
@@ -28,7 +28,9 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     };
     let clock = cloakroom_aws::world().clock;
     let keys = JwtPublicKeys::new(&config, &places, &kms, store, clock);
-    let handler = Handler::new(Arc::new(config), keys);
+    let client_keys =
+        KmsPublicKeys::optional(kms, settings.client_key, config.client_key.algorithm);
+    let handler = Handler::new(Arc::new(config), keys, client_keys);
     // On the heap: the state of all nested calls is large.
     Box::pin(entry::run(async |event: &[u8]| handler.handle(event).await)).await
 }

@@ -3,8 +3,8 @@
 use crate::browser::is_speculative;
 use crate::{Handler, page};
 use cloakroom_domain::login::{
-    AuthorizationParams, AuthorizeError, Authorized, ConfirmingBrowser, Decision, Presence,
-    SignedIn, cookie_suffix,
+    AuthorizationParams, AuthorizeError, Authorized, ConfirmingBrowser, Decision, LoginError,
+    Presence, SignedIn, cookie_suffix,
 };
 use cloakroom_domain::ports::{
     CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, UpdateFamily, UseOnce,
@@ -41,7 +41,7 @@ where
         match authorized {
             Ok(Authorized::LookAgain) => {
                 self.line(request, "authorize", "second_look").emit();
-                page::second_look(&again(query))
+                page::second_look(&again("/oauth/authorize", query))
             }
             Ok(Authorized::Login(started)) => self.to_provider(request, &started),
             Ok(Authorized::SignedIn(signed_in)) => self.with_session(request, signed_in),
@@ -53,6 +53,9 @@ where
                 self.line(request, "authorize", "answered_with_error")
                     .emit();
                 Response::see_other(&answer.location)
+            }
+            Err(AuthorizeError::Login(LoginError::ChoiceNeeded)) => {
+                self.choose(request, "/oauth/authorize", query)
             }
             Err(AuthorizeError::Login(error)) => self.login_failed(request, error),
         }
@@ -148,6 +151,7 @@ pub(crate) fn authorization_params(params: &Params) -> AuthorizationParams<'_> {
         acr_values: params.get("acr_values"),
         request: params.get("request"),
         request_uri: params.get("request_uri"),
+        login_hint: params.get("login_hint"),
         idp: params.get("idp"),
         resources: params.all("resource").collect(),
     }
@@ -156,7 +160,7 @@ pub(crate) fn authorization_params(params: &Params) -> AuthorizationParams<'_> {
 /// What is known of the browser's session. Its cookie is Strict: a navigation that
 /// another site began does not carry it, one of our own page does. A browser that
 /// says that nobody else began this one need not be asked twice.
-fn presence<'a>(request: &'a Request, query: &Params) -> Presence<'a> {
+pub(crate) fn presence<'a>(request: &'a Request, query: &Params) -> Presence<'a> {
     match request.cookie(cookies::SESSION) {
         // With another credential beside it, or with a second one, it is not clear
         // whose request this is (D16, D19): the provider will say.
@@ -173,10 +177,10 @@ fn presence<'a>(request: &'a Request, query: &Params) -> Presence<'a> {
 
 /// The same request once more. The address is ours whatever the query says, so this
 /// leads nowhere else (D6).
-fn again(query: &Params) -> String {
+pub(crate) fn again(path: &str, query: &Params) -> String {
     let mut pairs: Vec<_> = query.pairs().collect();
     pairs.push((SECOND_LOOK, "1"));
-    with_query("/oauth/authorize", &pairs)
+    with_query(path, &pairs)
 }
 
 /// Said by a browser that does not send `Origin` with a form.

@@ -1,18 +1,24 @@
 //! A browser's login: off to the provider, and back.
 
+use crate::authorize::{again, presence};
 use crate::{Handler, page};
 use cloakroom_domain::login::{
-    Callback, LOGIN_SECONDS, LoginError, LoginRequest, SignedIn, StartedLogin, cookie_suffix,
+    Callback, LOGIN_SECONDS, LoginError, LoginRequest, Presence, SignedIn, StartedLogin,
+    cookie_suffix,
 };
 use cloakroom_domain::ports::{
     CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, UpdateFamily, UseOnce,
 };
 use cloakroom_gateway::cookies::{self, SetCookie};
-use cloakroom_gateway::http::{Request, Response};
+use cloakroom_gateway::http::{Params, Request, Response};
 
 /// How many logins may be under way in one browser. More tabs than this are an
 /// accident or an attack on the size of the Cookie header (D14).
 const MAX_PENDING: usize = 5;
+
+/// How long their cookies may be together: API Gateway takes 10,240 bytes of headers,
+/// and one too many would lock the browser out until they run out.
+const MAX_PENDING_LEN: usize = 6 * 1024;
 
 impl<S, R, P> Handler<S, R, P>
 where
@@ -30,16 +36,36 @@ where
             self.line(request, "login", "refused").emit();
             return page::shown(request, "The request is malformed.");
         };
-        let asked = LoginRequest {
-            idp: query.get("idp"),
-            return_to: query.get("return_to"),
-            prompt_login: query.get("prompt") == Some("login"),
-            ..LoginRequest::default()
+        let old_session = match presence(request, query) {
+            // Without the cookie the session that it replaces would live on (D4).
+            Presence::Unseen if request.header("sec-fetch-site") == Ok(Some("cross-site")) => {
+                self.line(request, "login", "second_look").emit();
+                return page::second_look(&again("/auth/login", query));
+            }
+            Presence::Unseen | Presence::Absent => None,
+            Presence::Cookie(cookie) => Some(cookie),
         };
-        match self.service.start(&asked).await {
+        let started = match login_request(query) {
+            Ok(asked) => {
+                let asked = LoginRequest {
+                    old_session,
+                    ..asked
+                };
+                self.service.start(&asked).await
+            }
+            Err(error) => Err(error),
+        };
+        match started {
             Ok(started) => self.to_provider(request, &started),
+            Err(LoginError::ChoiceNeeded) => self.choose(request, "/auth/login", query),
             Err(error) => self.login_failed(request, error),
         }
+    }
+
+    /// Asks which provider it shall be.
+    pub(crate) fn choose(&self, request: &Request, path: &str, query: &Params) -> Response {
+        self.line(request, "login", "choice_needed").emit();
+        page::chooser(request, &self.config, path, query)
     }
 
     /// Sends the browser to the provider, with the login's cookie.
@@ -50,9 +76,16 @@ where
         };
         let mut response = Response::see_other(&started.location).cookie(&cookie);
         // Make room: cookies say nothing about their age, so any of them goes.
-        let pending = cookies::pending_logins(request.headers());
-        for old in pending.iter().skip(MAX_PENDING - 1) {
-            if let Ok(cleared) = SetCookie::clear_login(old) {
+        let mut room = MAX_PENDING_LEN.saturating_sub(started.cookie.len());
+        let mut kept = 1;
+        for old in cookies::pending_logins(request.headers()) {
+            let len = request
+                .cookie(&cookies::login_name(old))
+                .map_or(usize::MAX, |value| value.unwrap_or_default().len());
+            if kept < MAX_PENDING && len <= room {
+                room -= len;
+                kept += 1;
+            } else if let Ok(cleared) = SetCookie::clear_login(old) {
                 response = response.cookie(&cleared);
             }
         }
@@ -60,8 +93,9 @@ where
         response
     }
 
-    /// `GET /auth/callback`
-    pub(crate) async fn callback(&self, request: &Request) -> Response {
+    /// `GET /auth/callback`, and `/auth/callback/<id>` of a provider with an address of
+    /// its own.
+    pub(crate) async fn callback(&self, request: &Request, at: Option<&str>) -> Response {
         let state = request
             .query()
             .ok()
@@ -69,7 +103,7 @@ where
             .unwrap_or_default();
         let suffix = cookie_suffix(state);
         let outcome = match callback_parameters(request, state) {
-            Ok(callback) => self.service.callback(&callback).await,
+            Ok(callback) => self.service.callback(&Callback { at, ..callback }).await,
             Err(error) => Err(error),
         };
         let response = match outcome {
@@ -139,8 +173,43 @@ fn callback_parameters<'a>(
         cookie,
         result,
         iss: query.get("iss"),
+        at: None,
         old_session: request.cookie(cookies::SESSION).ok().flatten(),
     })
+}
+
+/// What is asked for. A number that is none, or a text without end, is not passed on.
+fn login_request(query: &Params) -> Result<LoginRequest<'_>, LoginError> {
+    const MAX_TEXT: usize = 256;
+    let malformed = LoginError::Refused("malformed query");
+    let max_age = query
+        .get("max_age")
+        .map(|text| digits(text).ok_or(malformed))
+        .transpose()?;
+    let texts = [query.get("acr_values"), query.get("login_hint")];
+    if texts
+        .into_iter()
+        .flatten()
+        .any(|text| text.len() > MAX_TEXT || text.chars().any(char::is_control))
+    {
+        return Err(malformed);
+    }
+    let some = |name| query.get(name).filter(|text: &&str| !text.is_empty());
+    Ok(LoginRequest {
+        idp: some("idp"),
+        return_to: query.get("return_to"),
+        prompt_login: query.get("prompt") == Some("login"),
+        max_age,
+        acr_values: some("acr_values"),
+        login_hint: some("login_hint"),
+        old_session: None,
+    })
+}
+
+/// `parse` alone would take a sign.
+fn digits(text: &str) -> Option<u64> {
+    let all = text.bytes().all(|b| b.is_ascii_digit());
+    all.then(|| text.parse().ok()).flatten()
 }
 
 /// Loaded ahead, or by a page as a part of itself (a frame, an image, a script's

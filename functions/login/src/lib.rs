@@ -3,6 +3,7 @@
 //! Composed in `main.rs`.
 
 mod authorize;
+mod backchannel;
 mod browser;
 mod page;
 mod par;
@@ -11,8 +12,8 @@ mod session;
 use cloakroom_domain::config::Config;
 use cloakroom_domain::login::{LoginError, LoginService};
 use cloakroom_domain::ports::{
-    CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, UpdateFamily, UseOnce,
-    VerifyAssertion, World,
+    CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, SubjectIndex, UpdateFamily,
+    UseOnce, VerifyAssertion, VerifyLogoutToken, World,
 };
 use cloakroom_domain::time::UnixTime;
 use cloakroom_gateway::entry::FunctionFailure;
@@ -30,9 +31,9 @@ pub struct Handler<S, R, P> {
 
 impl<S, R, P> Handler<S, R, P>
 where
-    S: FindFamily + UpdateFamily + CreateFamily + UseOnce + ReadEpoch,
+    S: FindFamily + UpdateFamily + CreateFamily + UseOnce + ReadEpoch + SubjectIndex,
     R: Roots,
-    P: IdentityProviders + VerifyAssertion,
+    P: IdentityProviders + VerifyAssertion + VerifyLogoutToken,
 {
     /// Puts the function together from its ports.
     pub fn new(
@@ -73,21 +74,29 @@ where
     async fn route(&self, request: Request) -> Response {
         // One answer per path, and the methods that it takes. HEAD is none of them:
         // link checkers must not start logins (D13).
+        let callback = callback_of(request.path());
         let allow = match request.path() {
-            "/auth/login" | "/auth/callback" | "/auth/session" => "GET",
-            "/auth/logout" | "/auth/ws-ticket" | "/oauth/par" => "POST",
+            _ if callback.is_some() => "GET",
+            "/auth/login" | "/auth/session" => "GET",
+            "/auth/logout" | "/auth/ws-ticket" | "/auth/backchannel-logout" | "/oauth/par" => {
+                "POST"
+            }
             "/oauth/authorize" => "GET, POST",
             _ => {
                 self.refused(&request, "no_such_path");
                 return Response::empty(StatusCode::NOT_FOUND);
             }
         };
+        if let (Some(at), &Method::GET) = (callback, request.method()) {
+            let at = Some(at).filter(|at| !at.is_empty());
+            return self.callback(&request, at).await;
+        }
         match (request.path(), request.method()) {
             ("/auth/login", &Method::GET) => self.login(&request).await,
-            ("/auth/callback", &Method::GET) => self.callback(&request).await,
             ("/auth/session", &Method::GET) => self.session(&request).await,
             ("/auth/logout", &Method::POST) => self.logout(&request).await,
             ("/auth/ws-ticket", &Method::POST) => self.ticket(&request).await,
+            ("/auth/backchannel-logout", &Method::POST) => self.backchannel(&request).await,
             ("/oauth/authorize", &Method::GET) => self.authorize(&request).await,
             ("/oauth/authorize", &Method::POST) => self.confirm(&request).await,
             ("/oauth/par", &Method::POST) => self.push(&request).await,
@@ -96,6 +105,15 @@ where
                 Response::method_not_allowed(allow)
             }
         }
+    }
+}
+
+/// Whose answers come to this path, if any do: those of the provider whose own address
+/// it is, or, with an empty id, of all the others.
+fn callback_of(path: &str) -> Option<&str> {
+    match path.strip_prefix("/auth/callback")? {
+        "" => Some(""),
+        rest => rest.strip_prefix('/').filter(|id| !id.is_empty()),
     }
 }
 
@@ -123,6 +141,7 @@ impl<S, R, P> Handler<S, R, P> {
             }
             LoginError::Replayed => line = line.count(Metric::Replay, 1),
             LoginError::UnknownProvider
+            | LoginError::ChoiceNeeded
             | LoginError::NotPending
             | LoginError::Denied
             | LoginError::SignedOut => {}

@@ -1,14 +1,14 @@
 //! The `login` bootstrap: names the adapters, and nothing else.
 
 use cloakroom_aws::dynamo::{self, DynamoStore};
-use cloakroom_aws::kms::{self, KmsRoots};
+use cloakroom_aws::kms::{self, KmsRoots, KmsSigner};
 use cloakroom_aws::secrets::Secrets;
 use cloakroom_domain::ports::Roots;
 use cloakroom_gateway::entry;
 use cloakroom_gateway::settings::{self, Env, Need, Source};
 use cloakroom_gateway::telemetry::{self, Format};
 use cloakroom_login::Handler;
-use cloakroom_oidc::Oidc;
+use cloakroom_oidc::{ClientKey, Oidc};
 use std::error::Error;
 use std::sync::Arc;
 
@@ -19,14 +19,17 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let sdk = cloakroom_aws::sdk_config().await;
     let world = cloakroom_aws::world();
     let store = DynamoStore::new(dynamo::Client::new(&sdk), settings.table);
-    let roots = KmsRoots::new(kms::Client::new(&sdk), settings.mac_keys);
+    let kms = kms::Client::new(&sdk);
+    let roots = KmsRoots::new(kms.clone(), settings.mac_keys);
     // A failure here does not end the process: the next request tries again.
     let _ = roots.roots().await;
     let secrets = Secrets::new(&sdk);
     let secrets = secrets
         .of_providers(&config, |name| Env.value(name))
         .await?;
-    let providers = Oidc::new(&config, secrets, &world.clock)?;
+    let client_key = KmsSigner::optional(kms, &settings.client_key, config.client_key.algorithm)
+        .map(|key| Arc::new(key) as Arc<dyn ClientKey>);
+    let providers = Oidc::new(&config, secrets, client_key.as_ref(), &world.clock)?;
     let handler = Handler::new(
         Arc::new(config),
         settings.not_before,

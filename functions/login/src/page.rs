@@ -1,7 +1,10 @@
 //! The few pages that people see. No script, no form but one, nothing loaded.
 
+use cloakroom_domain::config::Config;
 use cloakroom_domain::login::LoginError;
-use cloakroom_gateway::http::{Page, Request, Response, StatusCode, escape, header};
+use cloakroom_gateway::http::{
+    Page, Params, Request, Response, StatusCode, escape, header, with_query,
+};
 use serde::Serialize;
 
 const STYLE: &str = "\
@@ -10,7 +13,10 @@ body{max-width:32rem;margin:12vh auto;padding:0 1.25rem}\
 h1{font-size:1.4rem}\
 a,button{font:inherit}\
 button{padding:.6rem 1.2rem;margin:1rem .5rem 0 0;border-radius:.5rem;border:1px solid;cursor:pointer}\
-li{margin:.25rem 0}";
+li{margin:.25rem 0}\
+.choice{list-style:none;padding:0}\
+.choice a{display:block;padding:.7rem 1rem;margin:.5rem 0;border:1px solid;border-radius:.5rem;text-decoration:none}\
+input{font:inherit;display:block;width:100%;box-sizing:border-box;padding:.6rem;margin-top:.25rem}";
 
 #[derive(Serialize)]
 struct ErrorBody {
@@ -80,6 +86,67 @@ pub(crate) fn confirmation(ticket: &str, client: &str, scope: &str, user: &str) 
     html(StatusCode::OK, "Confirm", &body).header(header::REFERRER_POLICY, "strict-origin")
 }
 
+/// Asks which provider it shall be: by a link each, and by an e-mail address where
+/// addresses tell. Whatever else was asked for stays asked for.
+pub(crate) fn chooser(request: &Request, config: &Config, path: &str, query: &Params) -> Response {
+    #[derive(Serialize)]
+    struct Choice<'a> {
+        error: &'static str,
+        error_description: &'static str,
+        identity_providers: Vec<&'a str>,
+    }
+    let providers = &config.identity_providers;
+    if !request.prefers_html() {
+        let choice = Choice {
+            error: "choice_needed",
+            error_description: "say which identity provider: idp=ID",
+            identity_providers: providers.iter().map(|idp| idp.id.as_str()).collect(),
+        };
+        return Response::json(StatusCode::BAD_REQUEST, &choice);
+    }
+    let rest = || {
+        query
+            .pairs()
+            .filter(|(name, _)| !matches!(*name, "idp" | "login_hint"))
+    };
+    let mut links = String::new();
+    for idp in providers {
+        let mut pairs: Vec<_> = rest().collect();
+        pairs.push(("idp", &idp.id));
+        links += "<li><a href=\"";
+        links += &escape(&with_query(path, &pairs));
+        links += "\">";
+        links += &escape(idp.display_name());
+        links += "</a></li>";
+    }
+    let mut body = format!("<h1>How do you sign in?</h1><ul class=\"choice\">{links}</ul>");
+    if providers.iter().any(|idp| !idp.email_domains.is_empty()) {
+        let hint = query.get("login_hint").unwrap_or_default();
+        let mut hidden = String::new();
+        for (name, value) in rest() {
+            hidden += "<input type=\"hidden\" name=\"";
+            hidden += &escape(name);
+            hidden += "\" value=\"";
+            hidden += &escape(value);
+            hidden += "\">";
+        }
+        let unknown = if hint.is_empty() {
+            ""
+        } else {
+            "<p role=\"alert\">Nobody here is known to have addresses like this one.</p>"
+        };
+        body += &format!(
+            "<form method=\"get\" action=\"{path}\">{hidden}{unknown}\
+             <label for=\"login_hint\">Or by your e-mail address</label>\
+             <input id=\"login_hint\" name=\"login_hint\" type=\"email\" value=\"{hint}\" \
+             autocomplete=\"email\" required>\
+             <button>Go on</button></form>",
+            hint = escape(hint),
+        );
+    }
+    html(StatusCode::OK, "Sign in", &body)
+}
+
 /// A login that did not work: what happened, and a way on.
 pub(crate) fn login_failed(request: &Request, error: LoginError) -> Response {
     let (status, title, text) = match error {
@@ -120,7 +187,7 @@ pub(crate) fn login_failed(request: &Request, error: LoginError) -> Response {
             "Signed out",
             "You were signed out everywhere while you signed in here.",
         ),
-        LoginError::UnknownProvider => (
+        LoginError::ChoiceNeeded | LoginError::UnknownProvider => (
             "unknown_provider",
             "Unknown identity provider",
             "There is no identity provider of that name here.",

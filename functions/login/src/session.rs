@@ -2,7 +2,7 @@
 //! itself calls.
 
 use crate::Handler;
-use cloakroom_domain::login::SessionError;
+use cloakroom_domain::login::{Freshness, SessionError};
 use cloakroom_domain::ports::{
     CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, UpdateFamily, UseOnce,
 };
@@ -66,9 +66,14 @@ where
         let slide = query.get("slide") != Some("false");
         match self.service.session(cookie, slide).await {
             Ok(view) => {
-                self.line(request, "session", "shown")
+                let mut line = self
+                    .line(request, "session", "shown")
                     .id("subject", &view.subject_tag)
-                    .emit();
+                    .word("claims", view.freshness.name());
+                if let Freshness::Failed(why) = view.freshness {
+                    line = line.word("reason", why);
+                }
+                line.emit();
                 Response::json(StatusCode::OK, &view)
             }
             Err(error) => self.session_failed(request, error),
@@ -118,6 +123,9 @@ where
                 let mut line = self.line(request, "session", "logged_out");
                 if let Some(tag) = &ended.subject_tag {
                     line = line.id("subject", tag);
+                }
+                if let Some(why) = ended.not_revoked {
+                    line = line.word("not_revoked", why);
                 }
                 line.emit();
                 let body = LogoutBody {

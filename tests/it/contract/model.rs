@@ -77,7 +77,7 @@ impl Dice {
     fn condition(&mut self, record: &FamilyRecord) -> Condition {
         let lie = self.roll(4) == 0;
         let token = self.token();
-        match self.roll(5) {
+        match self.roll(7) {
             0 if !lie => Condition::State(record.state),
             0 => Condition::State(self.state()),
             1 => Condition::Generation(record.generation + u64::from(lie)),
@@ -86,6 +86,8 @@ impl Dice {
                 Condition::Token(token, state.filter(|_| !lie).unwrap_or(TokenState::Live))
             }
             3 => Condition::TokenExists(token),
+            4 => Condition::ClaimsVersion(record.claims_version + u64::from(lie)),
+            5 => Condition::LeaseFree(UnixTime(1_000 + self.roll(1_000))),
             _ => Condition::FewerTokens(record.tokens.len() + usize::from(!lie)),
         }
     }
@@ -93,7 +95,7 @@ impl Dice {
     fn change(&mut self) -> Change {
         let token = self.token();
         let at = UnixTime(1_000 + self.roll(1_000));
-        match self.roll(12) {
+        match self.roll(14) {
             // Rare: hardly anything happens to a family afterwards.
             0 => Change::State(self.state()),
             1 => Change::Generation(self.roll(4)),
@@ -116,7 +118,12 @@ impl Dice {
                 until: at,
                 meta: self.seal(),
             },
-            10 => {
+            10 => Change::Claims {
+                grant: self.seal(),
+                version: self.roll(4),
+            },
+            11 => Change::Lease((self.roll(2) == 0).then_some(at)),
+            12 => {
                 let spent = (0..self.roll(4)).map(|_| self.token());
                 Change::Spent(spent.collect())
             }

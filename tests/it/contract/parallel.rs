@@ -72,6 +72,47 @@ async fn of_fifty_rotations_one_takes_place() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn d49_of_fifty_leases_one_is_given_and_again_when_it_has_run_out() {
+    let store = World::embedded().await.store();
+    let id = created(&store).await.id;
+    for now in [1_000, 1_030] {
+        let outcomes = all(|n| {
+            let store = store.clone();
+            let transition = Transition {
+                family: id,
+                conditions: vec![
+                    Condition::State(FamilyState::Active),
+                    Condition::ClaimsVersion(0),
+                    Condition::LeaseFree(UnixTime(now)),
+                ],
+                // Each asks for another end, so that two winners would be seen.
+                changes: vec![Change::Lease(Some(UnixTime(now + 30 + u64::from(n))))],
+            };
+            async move { (n, store.update_family(&transition).await) }
+        })
+        .await;
+        let winners: Vec<_> = outcomes
+            .iter()
+            .filter(|(_, won)| won.is_ok())
+            .map(|(n, _)| now + 30 + u64::from(*n))
+            .collect();
+        let [until] = winners[..] else {
+            panic!("{} winners", winners.len())
+        };
+        let mut after = found(&store, &id).await.unwrap();
+        assert_eq!(after.lease_until, Some(UnixTime(until)));
+        let back = Transition {
+            family: id,
+            conditions: vec![],
+            changes: vec![Change::Lease(Some(UnixTime(now + 30)))],
+        };
+        store.update_family(&back).await.unwrap();
+        after = found(&store, &id).await.unwrap();
+        assert_eq!(after.lease_until, Some(UnixTime(now + 30)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn of_fifty_uses_one_is_the_first() {
     let store = World::embedded().await.store();
     let digest = random_text();

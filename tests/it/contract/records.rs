@@ -56,6 +56,7 @@ pub(super) fn family() -> FamilyRecord {
         generation: 0,
         grant: seal("grant"),
         claims_version: 0,
+        lease_until: None,
         tokens: BTreeMap::from([(token(1), entry(TokenKind::Access)), (token(2), used)]),
         spent: vec![],
         // DynamoDB may delete at any moment what is past its TTL.

@@ -42,6 +42,7 @@ pub(super) async fn a_family_is_found_as_it_was_written(world: &World) {
     full.client = "app".into();
     full.spent = vec![token(7), token(8)];
     full.state = FamilyState::Revoked;
+    full.lease_until = Some(UnixTime(1_500));
     let access = full.tokens.get_mut(&token(1)).unwrap();
     access.jwts.insert("orders".into(), seal("jwt"));
     store.create_family(&full, &[], LATER).await.unwrap();
@@ -85,9 +86,18 @@ pub(super) async fn each_condition_is_held(world: &World) {
             Condition::TokenExists(token(2)),
             Condition::TokenExists(token(9)),
         ),
+        (Condition::ClaimsVersion(0), Condition::ClaimsVersion(1)),
+        (
+            Condition::LeaseFree(UnixTime(1_500)),
+            Condition::LeaseFree(UnixTime(1_499)),
+        ),
     ];
     for (right, wrong) in cases {
-        let before = created(&store).await;
+        let before = FamilyRecord {
+            lease_until: Some(UnixTime(1_500)),
+            ..family()
+        };
+        store.create_family(&before, &[], LATER).await.unwrap();
         let transition = |conditions| Transition {
             family: before.id,
             conditions,

@@ -17,8 +17,10 @@ async fn system() -> System {
 }
 
 async fn system_with(faults: Option<Faults>) -> System {
+    // What the provider is asked for stays in sight.
+    let demo = DEMO_CONFIG.replace("id = \"demo\"\n", "id = \"demo\"\npar = \"never\"\n");
     let config = format!(
-        "{DEMO_CONFIG}\n{}",
+        "{demo}\n{}",
         r#"
         # The secret of these is "demo-machine-secret".
         [[clients]]

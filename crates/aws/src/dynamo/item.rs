@@ -29,8 +29,9 @@ const CREATED_AT: &str = "created_at";
 pub(super) const IDLE_EXPIRES_AT: &str = "idle_expires_at";
 const ABSOLUTE_EXPIRES_AT: &str = "absolute_expires_at";
 pub(super) const GENERATION: &str = "gen";
-const CLAIMS: &str = "claims";
-const CLAIMS_VERSION: &str = "claims_version";
+pub(super) const CLAIMS: &str = "claims";
+pub(super) const CLAIMS_VERSION: &str = "claims_version";
+pub(super) const LEASE_UNTIL: &str = "lease_until";
 pub(super) const TOKENS: &str = "toks";
 pub(super) const SPENT: &str = "spent";
 
@@ -106,6 +107,8 @@ pub(super) fn write_family(family: &FamilyRecord) -> Item {
         ]
         .map(|(name, value)| (name.to_owned(), value)),
     );
+    let lease = family.lease_until.map(|until| number(until.0));
+    item.extend(lease.map(|until| (LEASE_UNTIL.to_owned(), until)));
     item
 }
 
@@ -126,6 +129,7 @@ pub(super) fn read_family(id: FamilyId, item: &Item) -> Result<FamilyRecord, Sto
         generation: required(item, GENERATION, as_number)?,
         grant: required(item, CLAIMS, as_sealed)?,
         claims_version: required(item, CLAIMS_VERSION, as_number)?,
+        lease_until: optional(item, LEASE_UNTIL, as_number)?.map(UnixTime),
         tokens: read_tokens(item)?,
         spent: required(item, SPENT, as_digests)?,
         forget_after: time(item, TTL)?,

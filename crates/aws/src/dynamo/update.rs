@@ -6,8 +6,8 @@
 
 use super::expression::Placeholders;
 use super::item::{
-    self, GENERATION, IDLE_EXPIRES_AT, JWTS, META, Named, PK, REDEEMED_AT, SPENT, STATE, SUCCESSOR,
-    TOKENS, USED_AT,
+    self, CLAIMS, CLAIMS_VERSION, GENERATION, IDLE_EXPIRES_AT, JWTS, LEASE_UNTIL, META, Named, PK,
+    REDEEMED_AT, SPENT, STATE, SUCCESSOR, TOKENS, USED_AT,
 };
 use aws_sdk_dynamodb::types::AttributeValue;
 use cloakroom_domain::family::{
@@ -26,6 +26,8 @@ pub(super) struct Plan<'a> {
     generation: Option<u64>,
     idle_expires_at: Option<UnixTime>,
     spent: Option<&'a [TokenDigest]>,
+    claims: Option<(&'a Sealed, u64)>,
+    lease: Option<Lease>,
     tokens: BTreeMap<TokenDigest, TokenPlan>,
 }
 
@@ -45,6 +47,13 @@ struct Patch {
     first_use: Option<UnixTime>,
     meta: Option<Sealed>,
     jwts: BTreeMap<String, Sealed>,
+}
+
+/// What becomes of the lease.
+#[derive(Debug)]
+enum Lease {
+    Until(UnixTime),
+    Free,
 }
 
 /// What becomes of the pair that a token was redeemed for.
@@ -70,6 +79,8 @@ impl<'a> Plan<'a> {
             generation: None,
             idle_expires_at: None,
             spent: None,
+            claims: None,
+            lease: None,
             tokens: BTreeMap::new(),
         };
         for change in &transition.changes {
@@ -83,6 +94,10 @@ impl<'a> Plan<'a> {
             Change::State(state) => self.state = Some(*state),
             Change::Generation(generation) => self.generation = Some(*generation),
             Change::Spent(spent) => self.spent = Some(spent),
+            Change::Claims { grant, version } => self.claims = Some((grant, *version)),
+            Change::Lease(until) => {
+                self.lease = Some(until.map_or(Lease::Free, Lease::Until));
+            }
             Change::AddToken(token, entry) => {
                 self.tokens.insert(*token, TokenPlan::Put(entry.clone()));
             }
@@ -172,6 +187,14 @@ impl<'a> Plan<'a> {
                     let limit = placeholders.value(item::number(limit));
                     format!("size({tokens}) < {limit}")
                 }
+                Condition::ClaimsVersion(version) => {
+                    placeholders.equals(&[CLAIMS_VERSION], item::number(*version))
+                }
+                Condition::LeaseFree(now) => {
+                    let lease = placeholders.path(&[LEASE_UNTIL]);
+                    let now = placeholders.value(item::number(now.0));
+                    format!("(attribute_not_exists({lease}) OR {lease} <= {now})")
+                }
             });
         }
         // A path below an entry that is not there would make the request invalid.
@@ -186,7 +209,11 @@ impl<'a> Plan<'a> {
     fn demands(&self, token: TokenDigest) -> bool {
         self.conditions.iter().any(|condition| match condition {
             Condition::Token(each, _) | Condition::TokenExists(each) => *each == token,
-            Condition::State(_) | Condition::Generation(_) | Condition::FewerTokens(_) => false,
+            Condition::State(_)
+            | Condition::Generation(_)
+            | Condition::FewerTokens(_)
+            | Condition::ClaimsVersion(_)
+            | Condition::LeaseFree(_) => false,
         })
     }
 
@@ -204,6 +231,15 @@ impl<'a> Plan<'a> {
         }
         if let Some(until) = self.idle_expires_at {
             clauses.set(&[IDLE_EXPIRES_AT], item::number(until.0));
+        }
+        if let Some((grant, version)) = self.claims {
+            clauses.set(&[CLAIMS], item::sealed(grant));
+            clauses.set(&[CLAIMS_VERSION], item::number(version));
+        }
+        match self.lease {
+            Some(Lease::Until(until)) => clauses.set(&[LEASE_UNTIL], item::number(until.0)),
+            Some(Lease::Free) => clauses.remove(&[LEASE_UNTIL]),
+            None => {}
         }
         if let Some(spent) = self.spent {
             clauses.set(&[SPENT], item::digests(spent));

@@ -30,13 +30,7 @@ pub async fn create_signing_key(
         Algorithm::ES256 => KeySpec::EccNistP256,
         Algorithm::EdDsa => KeySpec::EccNistEdwards25519,
     };
-    create(
-        client,
-        spec,
-        KeyUsageType::SignVerify,
-        "Cloakroom: signs JWTs",
-    )
-    .await
+    create(client, spec, KeyUsageType::SignVerify, "Cloakroom: signs").await
 }
 
 /// Makes a MAC key, whose MAC is the root of all seals, and returns its ARN.

@@ -54,6 +54,11 @@ impl KmsPublicKeys {
         }
     }
 
+    /// The same of one key, if there is an ARN: not every system has such a key.
+    pub fn optional(client: Client, arn: String, algorithm: Algorithm) -> Option<Self> {
+        (!arn.is_empty()).then(|| Self::new(client, vec![arn], algorithm))
+    }
+
     async fn read_all(&self) -> Result<Vec<PublicJwk>, SignError> {
         if !self.breaker.admits() {
             return Err(resting("GetPublicKey"));

@@ -39,6 +39,11 @@ impl KmsSigner {
         }
     }
 
+    /// The same, if there is an ARN: not every system has such a key.
+    pub fn optional(client: Client, arn: &str, algorithm: Algorithm) -> Option<Self> {
+        (!arn.is_empty()).then(|| Self::new(client, arn, algorithm))
+    }
+
     async fn ask(&self, message_type: MessageType, message: Vec<u8>) -> Result<Vec<u8>, SignError> {
         let output = self
             .client

@@ -4,7 +4,10 @@ mod proof;
 #[cfg(test)]
 mod tests;
 
-use super::{AudienceConfig, ClientConfig, ClientKind, Config, Edge, GrantKind, RouteConfig};
+use super::{
+    AudienceConfig, ClientConfig, ClientKind, Config, Edge, GrantKind, IdentityProviderConfig,
+    RouteConfig,
+};
 use crate::claims::CLIENT_NAMESPACE;
 use crate::jwt::RESERVED;
 use crate::policy::{CONNECT, CONNECT_PATH, GRAPHQL, PathPattern, TokenDemand, one_verdict};
@@ -156,11 +159,21 @@ fn identity_providers(config: &Config, fault: &mut impl FnMut(String)) {
         if idp.client_id.is_empty() {
             fault(format!("{at}.client_id must not be empty"));
         }
-        let wants_secret = idp.client_authentication != super::ClientAuthentication::None;
-        if wants_secret != idp.client_secret.is_some() {
+        if idp.client_authentication.needs_secret() != idp.client_secret.is_some() {
             fault(format!(
                 "{at}.client_secret must be set if, and only if, client_authentication needs one"
             ));
+        }
+        provider_choice(config, idp, &at, fault);
+        if let Some(max_age) = idp.claims_max_age
+            && (max_age < 30 || idp.claims_limit() < Some(max_age))
+        {
+            fault(format!(
+                "{at}.claims_max_age must be at least 30, and claims_max_stale no less than it"
+            ));
+        }
+        if idp.claims_max_age.is_none() && idp.claims_max_stale.is_some() {
+            fault(format!("{at}.claims_max_stale needs claims_max_age"));
         }
         if !idp.scopes.0.iter().any(|scope| scope == "openid") {
             fault(format!("{at}.scopes must contain openid"));
@@ -179,6 +192,35 @@ fn identity_providers(config: &Config, fault: &mut impl FnMut(String)) {
         {
             fault(format!(
                 "{at}.id_token_algorithms must be asymmetric algorithms"
+            ));
+        }
+    }
+}
+
+/// Whether it can be told from the others: by the user beforehand, and by us when the
+/// answer comes.
+fn provider_choice(
+    config: &Config,
+    idp: &IdentityProviderConfig,
+    at: &str,
+    fault: &mut impl FnMut(String),
+) {
+    if config.identity_providers.len() > 1 && idp.callback.is_none() {
+        fault(format!(
+            "{at}.callback must be set when there are several: \"own\" (its redirect URI is then /auth/callback/ID), or \"shared\" for one that announces RFC 9207"
+        ));
+    }
+    for domain in &idp.email_domains {
+        let elsewhere = config.identity_providers.iter().any(|other| {
+            other.id != idp.id
+                && other
+                    .email_domains
+                    .iter()
+                    .any(|each| each.eq_ignore_ascii_case(domain))
+        });
+        if elsewhere || !is_authority(&domain.to_ascii_lowercase()) || domain.contains(':') {
+            fault(format!(
+                "{at}.email_domains must be host names that no other provider has"
             ));
         }
     }

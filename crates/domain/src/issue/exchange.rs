@@ -367,6 +367,7 @@ where
             absolute_expires_at: expires_at,
             upstream_id_token: None,
             upstream_refresh_token: None,
+            claims_at: None,
         };
         let meta = TokenMeta {
             kind: TokenKind::Access,

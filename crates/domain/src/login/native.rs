@@ -153,7 +153,8 @@ where
                 prompt_login: demands.prompt.login,
                 max_age: demands.max_age,
                 acr_values: demands.acr_values.as_deref(),
-                return_to: None,
+                login_hint: params.login_hint,
+                ..LoginRequest::default()
             };
             let started = self.begin(&login, Purpose::Native(request)).await?;
             return Ok(Authorized::Login(started));
@@ -179,7 +180,10 @@ where
         params: &AuthorizationParams<'_>,
     ) -> Result<(NativeRequest, Demands), AuthorizeError> {
         if let Some(uri) = params.request_uri {
-            return self.pushed(params.client_id, uri).await;
+            let (request, mut demands) = self.pushed(params.client_id, uri).await?;
+            // How to sign in is the user's to choose, where the client has no say.
+            demands.idp = demands.idp.or(params.idp.map(str::to_owned));
+            return Ok((request, demands));
         }
         match judge(params, &self.config) {
             // RFC 9126 §2.4: what a browser carries, its user can edit.
@@ -299,6 +303,7 @@ where
             absolute_expires_at: now.plus(lifetime),
             upstream_id_token: None,
             upstream_refresh_token: None,
+            claims_at: None,
         };
         let meta = TokenMeta {
             kind: TokenKind::Code,

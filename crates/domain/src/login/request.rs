@@ -36,6 +36,8 @@ pub struct AuthorizationParams<'a> {
     pub request: Option<&'a str>,
     /// `request_uri`: what was pushed before (RFC 9126 §4).
     pub request_uri: Option<&'a str>,
+    /// `login_hint`
+    pub login_hint: Option<&'a str>,
     /// `idp`: ours; which provider.
     pub idp: Option<&'a str>,
     /// `resource`, as often as it was there (RFC 8707 §2.1).

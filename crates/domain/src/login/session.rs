@@ -1,13 +1,14 @@
 //! A browser session: what the browser may know about it, sliding, and its end.
 
 use super::LoginService;
+use super::renewal::{Freshness, Session};
 use crate::family::{
     Change, Condition, FamilyRecord, FamilyState, MAX_TOKENS, TokenState, Transition,
 };
 use crate::grant::{self, Opened, Sealer, TokenFault, TokenMeta};
 use crate::ports::{
-    Clock, CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, StoreError, UpdateError,
-    UpdateFamily, UseOnce,
+    Clock, CreateFamily, FindFamily, IdentityProviders, IdpError, ReadEpoch, Roots, StoreError,
+    UpdateError, UpdateFamily, UseOnce,
 };
 use crate::seal::RootKeys;
 use crate::time::UnixTime;
@@ -28,6 +29,9 @@ pub struct SessionView {
     /// For logs.
     #[serde(skip)]
     pub subject_tag: String,
+    /// For logs.
+    #[serde(skip)]
+    pub freshness: Freshness,
 }
 
 /// What the browser may know about its user.
@@ -55,6 +59,8 @@ impl std::fmt::Debug for SessionClaims {
 pub struct LoggedOut {
     /// Where the browser can sign out at the provider too.
     pub logout_url: Option<String>,
+    /// Why the provider's refresh token may still be good; for logs.
+    pub not_revoked: Option<&'static str>,
     /// For logs.
     pub subject_tag: Option<String>,
 }
@@ -115,8 +121,8 @@ where
     R: Roots,
     P: IdentityProviders,
 {
-    /// Describes a session and, if `slide`, moves its idle limit, at most once per
-    /// interval.
+    /// Describes a session, with claims that are fresh enough, and, if `slide`, moves
+    /// its idle limit, at most once per interval.
     ///
     /// # Errors
     ///
@@ -125,6 +131,14 @@ where
         let now = self.world.now();
         let token = parse(text)?;
         let (record, opened, roots) = self.open_session(&token, now).await?;
+        let mut session = Session {
+            token: &token,
+            record,
+            opened,
+            roots: &roots,
+        };
+        let freshness = self.freshen(&mut session, now).await?;
+        let Session { record, opened, .. } = session;
         let current = opened
             .meta
             .idle_expires_at
@@ -132,7 +146,7 @@ where
         let absolute = opened.grant.absolute_expires_at;
         let moved = now.plus(self.config.session.idle).min(absolute);
         let due = slide && moved.since(current) >= self.config.session.slide_interval.max(1);
-        let view = |idle: UnixTime, opened: &Opened| view(opened, idle, now);
+        let view = |idle: UnixTime, opened: &Opened| view(opened, idle, now, freshness);
         if !due {
             return Ok(view(current, &opened));
         }
@@ -191,6 +205,9 @@ where
         let now = self.world.now();
         let session = parse(text)?;
         let (record, opened, roots) = self.open_session(&session, now).await?;
+        if !opened.grant.claims_are_current(&self.config, now) {
+            return Err(SessionError::NoSession);
+        }
         let Opened {
             digest,
             grant,
@@ -252,8 +269,9 @@ where
         }
     }
 
-    /// Ends a session here, then says where the browser can end it at the provider.
-    /// A session that is over already is no error.
+    /// Ends a session here, gives the provider's refresh token back, then says where
+    /// the browser can sign out at the provider. A session that is over already is no
+    /// error.
     ///
     /// # Errors
     ///
@@ -262,8 +280,11 @@ where
         let Some(opened) = self.end_session(text).await? else {
             return Ok(LoggedOut::default());
         };
+        // Whatever the provider does, the session is over here (ASVS 7.4.1).
+        let not_revoked = self.give_back(&opened).await;
         Ok(LoggedOut {
             logout_url: self.provider_logout(&opened).await,
+            not_revoked,
             subject_tag: Some(opened.subject_tag),
         })
     }
@@ -287,6 +308,18 @@ where
         }
     }
 
+    /// Why the provider's refresh token could not be revoked (RFC 7009), if there was
+    /// one and it could not.
+    async fn give_back(&self, opened: &Opened) -> Option<&'static str> {
+        let user = opened.grant.user.as_ref()?;
+        let token = opened.grant.upstream_refresh_token.as_ref()?;
+        match self.providers.revoke(&user.idp, token).await {
+            Ok(()) => None,
+            Err(IdpError::Unknown) => Some("it is not configured"),
+            Err(IdpError::Unavailable(why) | IdpError::Refused(why)) => Some(why),
+        }
+    }
+
     /// The session is over here; a provider that cannot be reached changes nothing.
     async fn provider_logout(&self, opened: &Opened) -> Option<String> {
         let user = opened.grant.user.as_ref()?;
@@ -302,11 +335,16 @@ where
             .flatten()
     }
 
-    /// A session, if it is alive.
+    /// A session, if it is alive and its claims are not too old.
     pub(super) async fn opened_session(&self, text: &str) -> Result<Opened, SessionError> {
         let token = parse(text)?;
-        let (_, opened, _) = self.open_session(&token, self.world.now()).await?;
-        Ok(opened)
+        let now = self.world.now();
+        let (_, opened, _) = self.open_session(&token, now).await?;
+        if opened.grant.claims_are_current(&self.config, now) {
+            Ok(opened)
+        } else {
+            Err(SessionError::NoSession)
+        }
     }
 
     async fn open_session(
@@ -334,7 +372,7 @@ fn parse(text: &str) -> Result<OpaqueToken, SessionError> {
         .ok_or(SessionError::NoSession)
 }
 
-fn view(opened: &Opened, idle: UnixTime, now: UnixTime) -> SessionView {
+fn view(opened: &Opened, idle: UnixTime, now: UnixTime, freshness: Freshness) -> SessionView {
     let user = opened.grant.user.as_ref();
     SessionView {
         subject: crate::jwt::subject(&opened.grant, &opened.meta),
@@ -346,6 +384,7 @@ fn view(opened: &Opened, idle: UnixTime, now: UnixTime) -> SessionView {
         expires_in: opened.grant.absolute_expires_at.since(now),
         idle_expires_in: idle.since(now),
         subject_tag: opened.subject_tag.clone(),
+        freshness,
     }
 }
 

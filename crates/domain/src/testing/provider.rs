@@ -1,9 +1,11 @@
 //! An identity provider that vouches for whomever the code names.
 
-use crate::claims::UserClaims;
+use crate::claims::{Profile, UserClaims};
 use crate::ports::{
-    Authenticated, AuthorizationRequest, CallbackCode, IdentityProviders, IdpError,
+    Authenticated, AuthorizationRequest, CallbackCode, IdentityProviders, IdpError, LogoutToken,
+    Renewal, RenewalError, Renewed, VerifyLogoutToken,
 };
+use crate::time::UnixTime;
 use crate::token::sha256;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
@@ -19,6 +21,18 @@ pub(crate) struct TestProviders {
     asked: Arc<Mutex<Vec<Asked>>>,
     redeemed: Arc<AtomicUsize>,
     down: Arc<AtomicBool>,
+    renewals: Arc<Mutex<Renewals>>,
+}
+
+/// How the provider answers those who come back with a refresh token.
+#[derive(Debug, Default)]
+struct Renewals {
+    /// None: it gives none at sign-ins.
+    refresh_token: Option<String>,
+    profile: Profile,
+    over: bool,
+    asked: Vec<String>,
+    revoked: Vec<String>,
 }
 
 /// What a login asked for.
@@ -30,6 +44,9 @@ pub(crate) struct Asked {
     pub(crate) challenge: String,
     pub(crate) prompt_login: bool,
     pub(crate) max_age: Option<u64>,
+    pub(crate) acr_values: Option<String>,
+    pub(crate) login_hint: Option<String>,
+    pub(crate) redirect_uri: String,
 }
 
 impl TestProviders {
@@ -44,6 +61,33 @@ impl TestProviders {
 
     pub(crate) fn set_down(&self, down: bool) {
         self.down.store(down, SeqCst);
+    }
+
+    /// From now on sign-ins come with a refresh token, and this is what is said of the
+    /// user to whoever presents it.
+    pub(crate) fn says(&self, roles: &[&str]) {
+        let mut renewals = self.renewals.lock().unwrap();
+        renewals.refresh_token.get_or_insert("refresh-0".to_owned());
+        renewals.profile = Profile {
+            name: Some("renewed".into()),
+            email: None,
+            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        };
+    }
+
+    /// It has ended what it granted.
+    pub(crate) fn end_grants(&self) {
+        self.renewals.lock().unwrap().over = true;
+    }
+
+    /// The refresh tokens that were presented since this was last asked.
+    pub(crate) fn take_renewals(&self) -> Vec<String> {
+        std::mem::take(&mut self.renewals.lock().unwrap().asked)
+    }
+
+    /// The refresh tokens that were given back.
+    pub(crate) fn revoked(&self) -> Vec<String> {
+        self.renewals.lock().unwrap().revoked.clone()
     }
 
     fn is_up(&self) -> Result<(), IdpError> {
@@ -61,9 +105,10 @@ impl IdentityProviders for TestProviders {
         request: &AuthorizationRequest<'_>,
     ) -> Result<String, IdpError> {
         self.is_up()?;
-        assert_eq!(
-            request.redirect_uri,
-            "https://app.example.com/auth/callback"
+        let own = format!("https://app.example.com/auth/callback/{idp}");
+        assert!(
+            request.redirect_uri == "https://app.example.com/auth/callback"
+                || request.redirect_uri == own
         );
         self.asked.lock().unwrap().push(Asked {
             idp: idp.into(),
@@ -72,6 +117,9 @@ impl IdentityProviders for TestProviders {
             challenge: request.code_challenge.into(),
             prompt_login: request.prompt_login,
             max_age: request.max_age,
+            acr_values: request.acr_values.map(str::to_owned),
+            login_hint: request.login_hint.map(str::to_owned),
+            redirect_uri: request.redirect_uri.into(),
         });
         Ok(format!("{ISSUER}/authorize?state={}", request.state))
     }
@@ -105,7 +153,13 @@ impl IdentityProviders for TestProviders {
                 ..grant.user.unwrap()
             },
             id_token: format!("id-token-of-{user}").into(),
-            refresh_token: None,
+            refresh_token: self
+                .renewals
+                .lock()
+                .unwrap()
+                .refresh_token
+                .clone()
+                .map(Into::into),
         })
     }
 
@@ -127,5 +181,58 @@ impl IdentityProviders for TestProviders {
         Ok(Some(format!(
             "{ISSUER}/logout?id_token_hint={id_token_hint}&post_logout_redirect_uri={post_logout_redirect_uri}"
         )))
+    }
+
+    /// Rotates, and ends the grant when a refresh token comes twice.
+    async fn renew(&self, _: &str, renewal: &Renewal<'_>) -> Result<Renewed, RenewalError> {
+        tokio::task::yield_now().await;
+        let mut renewals = self.renewals.lock().unwrap();
+        renewals.asked.push(renewal.refresh_token.to_owned());
+        if self.down.load(SeqCst) {
+            return Err(RenewalError::Failed("down"));
+        }
+        if renewals.over || renewals.refresh_token.as_deref() != Some(renewal.refresh_token) {
+            renewals.over = true;
+            return Err(RenewalError::Over);
+        }
+        assert!(renewal.id_token.starts_with("id-token-of-"));
+        let next = format!("refresh-{}", renewals.asked.len());
+        renewals.refresh_token = Some(next.clone());
+        Ok(Renewed {
+            profile: renewals.profile.clone(),
+            refresh_token: Some(next.into()),
+        })
+    }
+
+    async fn revoke(&self, _: &str, refresh_token: &str) -> Result<(), IdpError> {
+        self.is_up()?;
+        let mut renewals = self.renewals.lock().unwrap();
+        renewals.revoked.push(refresh_token.to_owned());
+        Ok(())
+    }
+}
+
+/// A token reads `sid=S`, `sub=U` or `sid=S,sub=U`, then `;` and its `jti`.
+impl VerifyLogoutToken for TestProviders {
+    async fn verify_logout_token(
+        &self,
+        token: &str,
+        now: UnixTime,
+    ) -> Result<LogoutToken, IdpError> {
+        self.is_up()?;
+        let (whom, jti) = token.split_once(';').ok_or(IdpError::Refused("token"))?;
+        let named = |name: &str| {
+            let mut parts = whom.split(',');
+            parts.find_map(|part| part.strip_prefix(name)?.strip_prefix('='))
+        };
+        Ok(LogoutToken {
+            idp: "demo".into(),
+            iss: ISSUER.into(),
+            sub: named("sub").map(str::to_owned),
+            sid: named("sid").map(str::to_owned),
+            jti: jti.into(),
+            issued_at: now,
+            expires_at: now.plus(120),
+        })
     }
 }

@@ -14,7 +14,7 @@ use axum::{
 use url::Url;
 
 use super::{
-    DemoIdp, SCOPES,
+    DemoIdp, SCOPES, STRONG_ACR,
     grants::{Code, Session},
     page,
     params::Params,
@@ -31,6 +31,7 @@ pub(super) struct AuthorizationRequest {
     state: Option<String>,
     nonce: Option<String>,
     challenge: String,
+    acr_values: Option<String>,
 }
 
 impl AuthorizationRequest {
@@ -45,6 +46,7 @@ impl AuthorizationRequest {
             ("nonce", self.nonce.as_deref()),
             ("code_challenge", Some(self.challenge.as_str())),
             ("code_challenge_method", Some("S256")),
+            ("acr_values", self.acr_values.as_deref()),
         ]
         .into_iter()
         .filter_map(|(name, value)| Some((name, value?)))
@@ -52,7 +54,7 @@ impl AuthorizationRequest {
 }
 
 /// Why a request is refused, and where that may be said.
-enum Refusal {
+pub(super) enum Refusal {
     /// The client or its redirect URI is not known, so nothing is sent anywhere
     /// (RFC 6749 §4.1.2.1).
     Page(&'static str),
@@ -77,6 +79,10 @@ pub(super) async fn authorize_form(State(idp): State<Arc<DemoIdp>>, body: Bytes)
 fn show_form(idp: &DemoIdp, encoded: &[u8]) -> Response {
     let Ok(params) = Params::parse(encoded) else {
         return refuse(idp, Refusal::Page("A parameter was sent twice."));
+    };
+    let params = match idp.dereferenced(params) {
+        Ok(params) => params,
+        Err(refusal) => return refuse(idp, refusal),
     };
     match idp.read_request(&params) {
         Ok(request) => page::sign_in(
@@ -124,6 +130,9 @@ pub(super) async fn login(
             sid,
             auth_time: now,
             scope: request.scope,
+            strong: request
+                .acr_values
+                .is_some_and(|acr| acr.split(' ').next() == Some(STRONG_ACR)),
         },
         redirect_uri: request.redirect_text,
         challenge: request.challenge,
@@ -138,7 +147,22 @@ pub(super) async fn login(
 }
 
 impl DemoIdp {
-    fn read_request(&self, params: &Params) -> Result<AuthorizationRequest, Refusal> {
+    /// What was pushed, if the browser carries a reference to it: that alone, whatever
+    /// else it carries (RFC 9126 §4).
+    fn dereferenced(&self, params: Params) -> Result<Params, Refusal> {
+        let Some(reference) = params.text("request_uri") else {
+            return Ok(params);
+        };
+        if !params.is("client_id", &self.client_id) {
+            return Err(Refusal::Page("The client is not known here."));
+        }
+        let pushed = self.grants().pushed(reference, self.now());
+        pushed.map(Params::of).ok_or(Refusal::Page(
+            "This request is too old. Please start again.",
+        ))
+    }
+
+    pub(super) fn read_request(&self, params: &Params) -> Result<AuthorizationRequest, Refusal> {
         if !params.is("client_id", &self.client_id) {
             return Err(Refusal::Page("The client is not known here."));
         }
@@ -212,6 +236,7 @@ impl DemoIdp {
             scope,
             nonce: params.text("nonce").map(str::to_owned),
             challenge,
+            acr_values: params.text("acr_values").map(str::to_owned),
             state,
             redirect_uri,
         })
@@ -232,17 +257,17 @@ impl DemoIdp {
 }
 
 pub(super) async fn logout(State(idp): State<Arc<DemoIdp>>, RawQuery(query): RawQuery) -> Response {
-    end_session(&idp, query.unwrap_or_default().as_bytes())
+    end_session(&idp, query.unwrap_or_default().as_bytes()).await
 }
 
 pub(super) async fn logout_form(State(idp): State<Arc<DemoIdp>>, body: Bytes) -> Response {
-    end_session(&idp, &body)
+    end_session(&idp, &body).await
 }
 
 /// OpenID Connect RP-Initiated Logout 1.0. The session is ended only for one who
 /// holds its ID token; and a browser is sent on only to a registered address, for
 /// a client that is named.
-fn end_session(idp: &DemoIdp, encoded: &[u8]) -> Response {
+async fn end_session(idp: &DemoIdp, encoded: &[u8]) -> Response {
     let refused = |what| page::refusal(StatusCode::BAD_REQUEST, what);
     let Ok(params) = Params::parse(encoded) else {
         return refused("A parameter was sent twice.");
@@ -277,6 +302,9 @@ fn end_session(idp: &DemoIdp, encoded: &[u8]) -> Response {
     };
     if let Some(sid) = hint.as_ref().and_then(|claims| claims.get("sid")?.as_str()) {
         idp.grants().end(sid);
+        // The client began this, and is told all the same: it may have sessions that it
+        // has forgotten. That it does not listen is no reason to keep the browser.
+        let _ = idp.tell(None, Some(sid)).await;
     }
     match to {
         Some(mut to) => {

@@ -9,6 +9,7 @@ use super::{SecretDigest, users::User};
 
 pub(super) const CODE_LIFETIME: u64 = 60;
 pub(super) const TOKEN_LIFETIME: u64 = 600;
+pub(super) const PUSHED_LIFETIME: u64 = 600;
 const REFRESH_LIFETIME: u64 = 8 * 3600;
 const MAX_ENTRIES: usize = 1000;
 
@@ -19,6 +20,7 @@ pub(super) struct Session {
     pub(super) sid: String,
     pub(super) auth_time: u64,
     pub(super) scope: String,
+    pub(super) strong: bool,
 }
 
 /// What a code is bound to.
@@ -36,6 +38,7 @@ pub(super) struct Grants {
     redeemed: Expiring<String>,
     access: Expiring<Session>,
     refresh: Expiring<Session>,
+    pushed: Expiring<Vec<(String, String)>>,
 }
 
 impl Grants {
@@ -79,6 +82,32 @@ impl Grants {
 
     pub(super) fn refresh(&self, token: &str, now: u64) -> Option<&Session> {
         self.refresh.find(token, now)
+    }
+
+    /// Takes a refresh or an access token back (RFC 7009 §2.1).
+    pub(super) fn revoke(&mut self, token: &str) {
+        if let Some(session) = self.refresh.remove(token) {
+            self.end(&session.sid);
+        }
+        self.access.remove(token);
+    }
+
+    /// Keeps a request until its user's browser comes (RFC 9126).
+    pub(super) fn push(&mut self, reference: &str, params: Vec<(String, String)>, now: u64) {
+        self.pushed.insert(reference, params, now, PUSHED_LIFETIME);
+    }
+
+    /// The request of this reference, as often as its page is loaded again (RFC 9126
+    /// §4 leaves that to us).
+    pub(super) fn pushed(&self, reference: &str, now: u64) -> Option<Vec<(String, String)>> {
+        self.pushed.find(reference, now).cloned()
+    }
+
+    /// Ends all sessions of a user.
+    pub(super) fn end_user(&mut self, sub: &str) {
+        self.codes.retain(|code| code.session.user.sub != sub);
+        self.access.retain(|session| session.user.sub != sub);
+        self.refresh.retain(|session| session.user.sub != sub);
     }
 
     /// Ends a session: its tokens are dead at once.

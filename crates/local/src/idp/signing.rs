@@ -35,7 +35,11 @@ impl SigningKey {
     }
 
     pub(super) fn sign(&self, claims: &Value) -> Result<String, Unspecified> {
-        let header = json!({ "alg": "RS256", "kid": self.kid, "typ": "JWT" });
+        self.sign_as("JWT", claims)
+    }
+
+    pub(super) fn sign_as(&self, typ: &str, claims: &Value) -> Result<String, Unspecified> {
+        let header = json!({ "alg": "RS256", "kid": self.kid, "typ": typ });
         let input = format!("{}.{}", segment(&header), segment(claims));
         let mut signature = vec![0; self.pair.public_modulus_len()];
         self.pair.sign(

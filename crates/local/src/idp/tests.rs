@@ -38,22 +38,34 @@ struct Provider {
     issuer: String,
     http: reqwest::Client,
     now: Arc<AtomicU64>,
+    idp: Arc<DemoIdp>,
 }
 
 impl Provider {
     async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(edit: impl FnOnce(&mut DemoIdpOptions)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
         let now = Arc::new(AtomicU64::new(1_000_000));
         let clock = Arc::clone(&now);
-        let idp =
-            DemoIdp::with_clock(options(&issuer), move || clock.load(Ordering::SeqCst)).unwrap();
-        tokio::spawn(Arc::new(idp).serve_on(listener));
+        let mut options = options(&issuer);
+        edit(&mut options);
+        let idp = DemoIdp::with_clock(options, move || clock.load(Ordering::SeqCst)).unwrap();
+        let idp = Arc::new(idp);
+        tokio::spawn(Arc::clone(&idp).serve_on(listener));
         let http = reqwest::Client::builder()
             .redirect(Policy::none())
             .build()
             .unwrap();
-        Self { issuer, http, now }
+        Self {
+            issuer,
+            http,
+            now,
+            idp,
+        }
     }
 
     fn wait(&self, seconds: u64) {
@@ -141,6 +153,7 @@ fn options(issuer: &str) -> DemoIdpOptions {
         client_secret: SECRET.to_owned(),
         redirect_uris: vec![REDIRECT.to_owned()],
         post_logout_redirect_uris: vec![SIGNED_OUT.to_owned()],
+        backchannel_logout_uri: None,
     }
 }
 
@@ -436,6 +449,151 @@ async fn a_refresh_keeps_the_session_and_its_time() {
 }
 
 #[tokio::test]
+async fn a_pushed_request_counts_and_what_the_browser_adds_does_not() {
+    let provider = Provider::start().await;
+    let us = basic(CLIENT, SECRET);
+    let proven: Pairs<'_> = vec![("authorization", &us)];
+    let pushed = provider.post("/par", &request(), &proven).await;
+    assert_eq!(pushed.status(), StatusCode::CREATED);
+    let pushed = json(pushed).await;
+    let reference = pushed["request_uri"].as_str().unwrap();
+    let by_reference = vec![
+        ("client_id", CLIENT),
+        ("request_uri", reference),
+        ("redirect_uri", "https://evil.example/"),
+        ("state", "edited"),
+    ];
+    let answer = provider.sign_in(&by_reference, "alice", "alice").await;
+    assert_eq!(answer_parameter(&answer, "state").unwrap(), "the state");
+    let code = answer_parameter(&answer, "code").unwrap();
+    let tokens = provider.redeem(&redemption(&code)).await;
+    assert_eq!(tokens.status(), StatusCode::OK);
+
+    for (client, reference) in [
+        (CLIENT, "urn:ietf:params:oauth:request_uri:x"),
+        ("another", reference),
+    ] {
+        let page = provider
+            .authorize(&vec![("client_id", client), ("request_uri", reference)])
+            .await;
+        assert_eq!(page.status(), StatusCode::BAD_REQUEST);
+    }
+    provider.wait(600);
+    let late = vec![("client_id", CLIENT), ("request_uri", reference)];
+    let late = provider.authorize(&late).await;
+    assert_eq!(late.status(), StatusCode::BAD_REQUEST);
+
+    let nobody = provider.post("/par", &request(), &Vec::new()).await;
+    assert_eq!(error_of(nobody).await, (401, "invalid_client".into()));
+    for faulty in [
+        with(request(), "request_uri", "urn:x"),
+        with(request(), "redirect_uri", "https://evil.example/"),
+        with(request(), "client_id", "another"),
+    ] {
+        let refused = provider.post("/par", &faulty, &proven).await;
+        assert!(refused.status().is_client_error());
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_token_that_was_taken_back_refreshes_nothing() {
+    let provider = Provider::start().await;
+    let us = basic(CLIENT, SECRET);
+    let proven: Pairs<'_> = vec![("authorization", &us)];
+    let code = provider.code("alice").await;
+    let tokens = json(provider.redeem(&redemption(&code)).await).await;
+    let token = tokens["refresh_token"].as_str().unwrap();
+    let refresh = vec![("grant_type", "refresh_token"), ("refresh_token", token)];
+
+    let of_ours = vec![("token", token)];
+    let nobody = provider.post("/revoke", &of_ours, &Vec::new()).await;
+    assert_eq!(nobody.status(), StatusCode::UNAUTHORIZED);
+    let unknown = provider
+        .post("/revoke", &vec![("token", "x")], &proven)
+        .await;
+    assert_eq!(unknown.status(), StatusCode::OK);
+    assert_eq!(provider.redeem(&refresh).await.status(), StatusCode::OK);
+    let taken = provider
+        .post("/revoke", &vec![("token", token)], &proven)
+        .await;
+    assert_eq!(taken.status(), StatusCode::OK);
+    let refused = provider.redeem(&refresh).await;
+    assert_eq!(error_of(refused).await, (400, "invalid_grant".into()));
+}
+
+#[tokio::test]
+async fn other_roles_are_those_of_the_next_tokens() {
+    let provider = Provider::start().await;
+    let code = provider.code("alice").await;
+    let tokens = json(provider.redeem(&redemption(&code)).await).await;
+    provider.idp.set_roles("alice", &["user"]);
+    let token = tokens["refresh_token"].as_str().unwrap();
+    let refresh = vec![("grant_type", "refresh_token"), ("refresh_token", token)];
+    let tokens = json(provider.redeem(&refresh).await).await;
+    let claims = provider.verified(tokens["id_token"].as_str().unwrap());
+    assert_eq!(claims.await["roles"], Value::from(vec!["user"]));
+}
+
+#[tokio::test]
+async fn who_is_asked_for_more_proves_more() {
+    let provider = Provider::start().await;
+    for (asked, given) in [
+        ("urn:cloakroom:demo:strong", "urn:cloakroom:demo:strong"),
+        ("urn:cloakroom:demo:password", "urn:cloakroom:demo:password"),
+        ("unknown", "urn:cloakroom:demo:password"),
+    ] {
+        let answer = provider
+            .sign_in(&with(request(), "acr_values", asked), "alice", "alice")
+            .await;
+        let code = answer_parameter(&answer, "code").unwrap();
+        let tokens = json(provider.redeem(&redemption(&code)).await).await;
+        let claims = provider.verified(tokens["id_token"].as_str().unwrap());
+        assert_eq!(claims.await["acr"], given, "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn the_client_is_told_who_has_signed_out() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("http://{}/told", listener.local_addr().unwrap());
+    let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard = Arc::clone(&told);
+    let client = axum::Router::new().fallback(move |body: String| {
+        let heard = Arc::clone(&heard);
+        async move {
+            heard.lock().unwrap().push(body);
+        }
+    });
+    tokio::spawn(async move { axum::serve(listener, client).await });
+    let provider = Provider::with(|options| options.backchannel_logout_uri = Some(uri)).await;
+    let code = provider.code("alice").await;
+    let tokens = json(provider.redeem(&redemption(&code)).await).await;
+    let id_token = tokens["id_token"].as_str().unwrap();
+    let sid = provider.verified(id_token).await["sid"].clone();
+    let hint: Pairs<'_> = vec![("id_token_hint", id_token)];
+    provider.fetch(&format!("/logout?{}", encoded(&hint))).await;
+    provider.idp.sign_out("alice").await.unwrap();
+
+    let told = told.lock().unwrap().clone();
+    let mut claims = Vec::new();
+    for form in told {
+        let token = form.strip_prefix("logout_token=").unwrap();
+        claims.push(provider.verified(token).await);
+    }
+    let [one, all] = &claims[..] else {
+        panic!("told twice: {claims:?}")
+    };
+    assert_eq!((&one["sid"], &one["sub"]), (&sid, &Value::Null));
+    assert_eq!((&all["sid"], &all["sub"]), (&Value::Null, &"alice".into()));
+    assert_ne!(one["jti"], all["jti"]);
+    for claims in [one, all] {
+        assert!(claims["events"].is_object());
+        assert!(claims.get("nonce").is_none());
+        assert_eq!(claims["aud"], CLIENT);
+    }
+}
+
+#[tokio::test]
 async fn a_request_of_an_unknown_client_or_address_is_answered_here() {
     let provider = Provider::start().await;
     let near = format!("{REDIRECT}/");
@@ -660,6 +818,8 @@ async fn the_metadata_names_endpoints_that_answer() {
         "userinfo_endpoint",
         "jwks_uri",
         "end_session_endpoint",
+        "pushed_authorization_request_endpoint",
+        "revocation_endpoint",
     ] {
         let url = metadata[name].as_str().unwrap();
         assert!(url.starts_with(&provider.issuer), "{name}");

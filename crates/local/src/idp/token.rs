@@ -17,7 +17,9 @@ use base64::{
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use super::{ACR, DemoIdp, SecretDigest, grants, grants::Session, params::Params, random_text};
+use super::{
+    ACR, DemoIdp, STRONG_ACR, SecretDigest, grants, grants::Session, params::Params, random_text,
+};
 
 /// RFC 6749 §5.2, one answer per fault and none with a reason to probe for.
 #[derive(Clone, Copy)]
@@ -65,8 +67,60 @@ pub(super) async fn token(
     }
 }
 
+/// RFC 9126 §2.
+pub(super) async fn push(
+    State(idp): State<Arc<DemoIdp>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    match idp.take_request(&headers, &body) {
+        Ok(pushed) => (
+            StatusCode::CREATED,
+            [(header::CACHE_CONTROL, "no-store")],
+            Json(pushed),
+        )
+            .into_response(),
+        Err(fault) => fault.into_response(),
+    }
+}
+
+/// RFC 7009 §2: a token that is not known is as good as revoked.
+pub(super) async fn revoke(
+    State(idp): State<Arc<DemoIdp>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let params = match idp.authenticated_form(&headers, &body) {
+        Ok(params) => params,
+        Err(fault) => return fault.into_response(),
+    };
+    match params.text("token") {
+        Some(token) => {
+            idp.grants().revoke(token);
+            StatusCode::OK.into_response()
+        }
+        None => Fault::InvalidRequest.into_response(),
+    }
+}
+
 impl DemoIdp {
-    fn answer_token_request(&self, headers: &HeaderMap, body: &[u8]) -> Result<Value, Fault> {
+    fn take_request(&self, headers: &HeaderMap, body: &[u8]) -> Result<Value, Fault> {
+        let params = self.authenticated_form(headers, body)?;
+        // §2.1: no reference inside; and whom it is from is told by who has proven it.
+        if params.text("request_uri").is_some() || !params.is("client_id", &self.client_id) {
+            return Err(Fault::InvalidRequest);
+        }
+        self.read_request(&params)
+            .map_err(|_| Fault::InvalidRequest)?;
+        let reference = random_text().map_err(|_| Fault::Server)?;
+        let reference = format!("urn:ietf:params:oauth:request_uri:{reference}");
+        let mut pairs = params.into_pairs();
+        pairs.retain(|(name, _)| name != "client_secret");
+        self.grants().push(&reference, pairs, self.now());
+        Ok(json!({ "request_uri": reference, "expires_in": grants::PUSHED_LIFETIME }))
+    }
+
+    fn authenticated_form(&self, headers: &HeaderMap, body: &[u8]) -> Result<Params, Fault> {
         let is_form = headers
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
@@ -80,6 +134,11 @@ impl DemoIdp {
         }
         let params = Params::parse(body).map_err(|_| Fault::InvalidRequest)?;
         self.authenticate(headers, &params)?;
+        Ok(params)
+    }
+
+    fn answer_token_request(&self, headers: &HeaderMap, body: &[u8]) -> Result<Value, Fault> {
+        let params = self.authenticated_form(headers, body)?;
         match params.text("grant_type") {
             Some("authorization_code") => self.redeem(&params),
             Some("refresh_token") => self.refresh(&params),
@@ -171,13 +230,13 @@ impl DemoIdp {
             "iat": now,
             "auth_time": session.auth_time,
             "at_hash": URL_SAFE_NO_PAD.encode(left_half),
-            "acr": ACR,
+            "acr": if session.strong { STRONG_ACR } else { ACR },
             "amr": ["pwd"],
             "sid": session.sid,
             "name": user.name,
             "email": user.email,
             "email_verified": true,
-            "roles": user.roles,
+            "roles": self.roles_of(user),
         });
         if let (Value::Object(claims), Some(nonce)) = (&mut claims, nonce) {
             claims.insert("nonce".to_owned(), json!(nonce));
@@ -214,7 +273,7 @@ pub(super) async fn userinfo(State(idp): State<Arc<DemoIdp>>, headers: HeaderMap
                 "name": user.name,
                 "email": user.email,
                 "email_verified": true,
-                "roles": user.roles,
+                "roles": idp.roles_of(user),
             })),
         )
             .into_response(),

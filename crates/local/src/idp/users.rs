@@ -25,8 +25,13 @@ pub(super) const USERS: [&User; 2] = [
     },
 ];
 
+/// The user with this name.
+pub(super) fn find(username: &str) -> Option<&'static User> {
+    USERS.into_iter().find(|user| user.sub == username)
+}
+
 /// The user with this name, if the password is right.
 pub(super) fn sign_in(username: &str, password: &str) -> Option<&'static User> {
-    let user = USERS.into_iter().find(|user| user.sub == username)?;
+    let user = find(username)?;
     SecretDigest::of(user.sub).matches(password).then_some(user)
 }

@@ -31,6 +31,7 @@ pub struct Backends {
     kms: Arc<KmsEndpoint>,
     keys: KeyPlaces,
     mac_key: String,
+    client_key: String,
 }
 
 impl Backends {
@@ -72,6 +73,13 @@ impl Backends {
             keyset_key: key("alias/cloakroom-keyset", "ECC_NIST_P256")?,
             ..KeyPlaces::default()
         };
+        let client_key = key(
+            &format!(
+                "alias/cloakroom-client-{}",
+                config.client_key.algorithm.name().to_lowercase()
+            ),
+            key_spec(config.client_key.algorithm),
+        )?;
 
         let (listener, dynamodb_url) = loopback().await?;
         tasks.spawn(server::serve_on(listener, database));
@@ -93,6 +101,7 @@ impl Backends {
             kms,
             keys: KeyPlaces::default(),
             mac_key,
+            client_key,
         };
         let at_kms = backends.kms();
         keys.keyset_public_key = keyset_public_key(&at_kms, &keys.keyset_key)
@@ -167,6 +176,11 @@ impl Backends {
     /// The ARN of the MAC key.
     pub fn mac_key(&self) -> &str {
         &self.mac_key
+    }
+
+    /// The ARN of the key with which we authenticate to identity providers.
+    pub fn client_key(&self) -> &str {
+        &self.client_key
     }
 }
 

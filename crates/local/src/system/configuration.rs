@@ -14,6 +14,13 @@ pub(super) const SECRET_VARIABLE: &str = "CLOAKROOM_DEMO_IDP_SECRET";
 /// The provider that is replaced, if it is configured on a loopback address.
 const DEMO: &str = "demo";
 
+/// Where the demo provider may send browsers back to.
+pub(super) fn redirect_uris(config: &Config) -> Vec<String> {
+    let demo = config.identity_provider(DEMO);
+    let own = demo.map(|idp| config.callback_url_of(idp));
+    own.into_iter().chain([config.callback_url()]).collect()
+}
+
 /// Puts the demo provider, which runs at `url`, in the place of the one of that
 /// name; returns our secret there, new at every start.
 pub(super) fn take_demo_provider(config: &mut Config, url: &str) -> String {

@@ -29,6 +29,7 @@ pub(super) fn write(
         ("CLOAKROOM_WRAPPING_KEY", &keys.wrapping_key),
         ("CLOAKROOM_KEYSET_KEY", &keys.keyset_key),
         ("CLOAKROOM_KEYSET_PUBLIC_KEY", &keyset_public_key),
+        ("CLOAKROOM_CLIENT_KEY", backends.client_key()),
         (SECRET_VARIABLE, secret),
         ("AWS_REGION", region()),
         ("AWS_ACCESS_KEY_ID", ACCESS_KEY),

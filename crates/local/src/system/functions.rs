@@ -7,13 +7,13 @@ use crate::function::{Function, InProcess, LambdaInvoke};
 use aws_config::SdkConfig;
 use bytes::Bytes;
 use cloakroom_aws::dynamo::DynamoStore;
-use cloakroom_aws::kms::{JwtPublicKeys, JwtSigner, KmsRoots};
+use cloakroom_aws::kms::{JwtPublicKeys, JwtSigner, KmsPublicKeys, KmsRoots, KmsSigner};
 use cloakroom_aws::secrets::Secrets;
 use cloakroom_domain::config::Config;
 use cloakroom_domain::ports::World;
 use cloakroom_domain::time::UnixTime;
 use cloakroom_gateway::settings::{Env, Source as _};
-use cloakroom_oidc::Oidc;
+use cloakroom_oidc::{ClientKey, Oidc};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -62,7 +62,13 @@ impl Functions {
             .of_providers(config, variable)
             .await
             .map_err(|error| StartError::Part(error.to_string()))?;
-        let providers = Oidc::new(config, secrets, &world.clock)
+        let client_algorithm = config.client_key.algorithm;
+        let client_key: Arc<dyn ClientKey> = Arc::new(KmsSigner::new(
+            backends.kms(),
+            backends.client_key(),
+            client_algorithm,
+        ));
+        let providers = Oidc::new(config, secrets, Some(&client_key), &world.clock)
             .map_err(|error| StartError::Part(error.to_string()))?;
         let login = cloakroom_login::Handler::new(
             Arc::clone(config),
@@ -79,7 +85,12 @@ impl Functions {
             store(),
             Arc::clone(&world.clock),
         );
-        let jwks = cloakroom_jwks::Handler::new(Arc::clone(config), keys);
+        let client_keys = KmsPublicKeys::optional(
+            backends.kms(),
+            backends.client_key().to_owned(),
+            client_algorithm,
+        );
+        let jwks = cloakroom_jwks::Handler::new(Arc::clone(config), keys, client_keys);
         let (authorizer, login) = (Arc::new(authorizer), Arc::new(login));
         let (token, jwks) = (Arc::new(token), Arc::new(jwks));
         Ok(Self {

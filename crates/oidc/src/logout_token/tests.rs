@@ -1,7 +1,6 @@
-use cloakroom_domain::ports::IdpError;
+use cloakroom_domain::ports::{IdpError, LogoutToken, VerifyLogoutToken};
 use serde_json::{Value, json};
 
-use crate::LogoutToken;
 use crate::testing::{NOW, TestIdp, refusal};
 
 async fn judged(header: Value, claims: Value) -> Result<LogoutToken, IdpError> {

@@ -1,9 +1,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use cloakroom_domain::config::ClientAuthentication;
 use cloakroom_domain::ports::{AuthorizationRequest, Clock, IdentityProviders, IdpError};
 use serde_json::json;
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::*;
 use crate::testing::{SECRET, TestClock, TestIdp, callback, jwk, refusal, relying_party, sign_in};
@@ -34,6 +36,7 @@ async fn the_authorization_url_asks_for_a_code_with_pkce_and_nonce() {
         prompt_login: false,
         max_age: None,
         acr_values: None,
+        login_hint: None,
     };
     let query = |url: &str| -> Vec<(String, String)> {
         assert!(url.starts_with(&format!("{}/authorize?", idp.issuer)));
@@ -65,11 +68,13 @@ async fn the_authorization_url_asks_for_a_code_with_pkce_and_nonce() {
     request.prompt_login = true;
     request.max_age = Some(0);
     request.acr_values = Some("gold silver");
+    request.login_hint = Some("alice@example.com");
     let url = oidc.authorization_url("demo", &request).await.unwrap();
     let more = [
         ("prompt", "login"),
         ("max_age", "0"),
         ("acr_values", "gold silver"),
+        ("login_hint", "alice@example.com"),
     ];
     assert_eq!(query(&url), pairs(&[&always[..], &more].concat()));
 }
@@ -184,21 +189,83 @@ async fn settings_that_cannot_work_are_refused_at_the_start() {
     let clock: Arc<dyn Clock> = Arc::new(TestClock::default());
     let secret = || BTreeMap::from([("demo".to_owned(), Zeroizing::new(SECRET.to_owned()))]);
     let good = idp.config("");
-    assert!(Oidc::new(&good, secret(), &clock).is_ok());
-    let error = Oidc::new(&good, BTreeMap::new(), &clock).unwrap_err();
+    assert!(Oidc::new(&good, secret(), None, &clock).is_ok());
+    let error = Oidc::new(&good, BTreeMap::new(), None, &clock).unwrap_err();
     assert!(matches!(error, SetupError::MissingSecret(_)));
 
     let with = |change: fn(&mut IdentityProviderConfig)| {
         let mut config = idp.config("");
         change(&mut config.identity_providers[0]);
-        Oidc::new(&config, secret(), &clock).unwrap_err()
+        Oidc::new(&config, secret(), None, &clock).unwrap_err()
     };
+    let error = with(|idp| idp.client_authentication = ClientAuthentication::PrivateKeyJwt);
+    assert!(matches!(error, SetupError::MissingClientKey(_)));
     let error = with(|idp| idp.allowed_hosts = vec!["https://a.example".into()]);
     assert!(matches!(error, SetupError::AllowedHost(_)));
     let error = with(|idp| idp.id_token_algorithms = vec!["HS256".into()]);
     assert!(matches!(error, SetupError::Algorithm(_)));
     let error = with(|idp| idp.issuer = "http://idp.example.com".into());
     assert!(matches!(error, SetupError::Issuer(_)));
+}
+
+#[tokio::test]
+async fn beside_others_a_provider_needs_iss_or_an_address_of_its_own() {
+    // D5, RFC 9700 §4.4.2: the shared address is refused before the user goes anywhere.
+    let idp = TestIdp::start().await;
+    let url = async |callback: &str| {
+        let config = idp.config(&format!(
+            r#"
+            callback = "{callback}"
+            [[identity_providers]]
+            id = "other"
+            issuer = "https://other.example"
+            client_id = "cloakroom"
+            client_authentication = "none"
+            callback = "own"
+            "#
+        ));
+        let (oidc, _) = relying_party(&config);
+        oidc.authorization_url("demo", &request()).await
+    };
+    assert!(url("shared").await.is_ok());
+    assert!(url("own").await.is_ok());
+    idp.metadata(json!({"authorization_response_iss_parameter_supported": null}));
+    assert!(url("own").await.is_ok());
+    refusal(url("shared").await);
+    let (alone, _) = idp.relying_party();
+    assert!(alone.authorization_url("demo", &request()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_provider_that_drips_is_given_up_within_the_budget() {
+    // D9: each request has its limit, and all of them together have one.
+    let idp = TestIdp::start().await;
+    let (oidc, _) = idp.relying_party();
+    sign_in(&oidc, &idp).await.unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = format!("http://{}", listener.local_addr().unwrap());
+    let config = idp.config("").clone();
+    let mut config = config;
+    config.identity_providers[0].issuer = silent;
+    let (oidc, _) = relying_party(&config);
+    let start = std::time::Instant::now();
+    let answer = oidc.authorization_url("demo", &request()).await;
+    assert!(matches!(answer, Err(IdpError::Unavailable(_))));
+    assert!(start.elapsed() < BUDGET);
+    drop(listener);
+}
+
+fn request() -> AuthorizationRequest<'static> {
+    AuthorizationRequest {
+        redirect_uri: "http://localhost:3000/auth/callback",
+        state: "s",
+        nonce: "n",
+        code_challenge: "c",
+        prompt_login: false,
+        max_age: None,
+        acr_values: None,
+        login_hint: None,
+    }
 }
 
 #[tokio::test]

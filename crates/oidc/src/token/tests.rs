@@ -3,13 +3,7 @@ use base64::engine::general_purpose::STANDARD;
 use cloakroom_domain::ports::{IdentityProviders, IdpError};
 use serde_json::json;
 
-use crate::testing::{CODE, SECRET, TestIdp, callback, refusal, relying_party, sign_in};
-
-fn field(body: &str, name: &str) -> Option<String> {
-    form_urlencoded::parse(body.as_bytes())
-        .find(|(key, _)| key == name)
-        .map(|(_, value)| value.into_owned())
-}
+use crate::testing::{CODE, SECRET, TestIdp, callback, field, refusal, relying_party, sign_in};
 
 #[tokio::test]
 async fn the_request_carries_code_verifier_and_redirect_uri() {
@@ -135,7 +129,7 @@ async fn an_error_answer_becomes_words_of_our_own() {
     for (error, expected) in [
         ("invalid_grant", "it does not take the code"),
         ("invalid_client", "it does not take our client credentials"),
-        ("<script>", "it refused the token request"),
+        ("<script>", "it refused the request"),
     ] {
         let body = json!({"error": error, "error_description": "<script>alert(1)</script>"});
         idp.raw(

@@ -8,6 +8,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::JwsError;
+use super::object::StrictObject;
 
 /// The year 9999. A later time is a mistake or an attempt at overflow.
 const LAST_TIME: u64 = 253_402_300_799;
@@ -19,6 +20,20 @@ pub struct ClaimSet(Map<String, Value>);
 impl ClaimSet {
     pub(super) fn new(claims: Map<String, Value>) -> Self {
         Self(claims)
+    }
+
+    /// Reads claims that nobody signed, such as a UserInfo response: one JSON object
+    /// without duplicate names. Whether to believe them is the caller's business.
+    pub fn parse_unsigned(json: &[u8]) -> Option<Self> {
+        StrictObject::parse(json).map(|object| Self(object.0))
+    }
+
+    /// What is at a JSON pointer (RFC 6901) below the claims.
+    pub fn pointer(&self, pointer: &str) -> Option<&Value> {
+        let path = pointer.strip_prefix('/')?;
+        let (name, rest) = path.split_at(path.find('/').unwrap_or(path.len()));
+        let name = name.replace("~1", "/").replace("~0", "~");
+        self.0.get(&name)?.pointer(rest)
     }
 
     /// A claim as it came.

@@ -51,6 +51,7 @@ fn family() -> FamilyRecord {
         generation: 3,
         grant: seal("grant"),
         claims_version: 1,
+        lease_until: None,
         tokens: BTreeMap::from([
             (TokenDigest([0xC0; 32]), code),
             (TokenDigest([0xA7; 32]), access),

@@ -148,6 +148,30 @@ fn a_slide_moves_both_copies() {
 }
 
 #[test]
+fn new_claims_come_with_their_version_and_the_lease_goes() {
+    let transition = transition(
+        vec![
+            Condition::ClaimsVersion(3),
+            Condition::LeaseFree(UnixTime(70)),
+        ],
+        vec![
+            Change::Claims {
+                grant: seal("grant"),
+                version: 4,
+            },
+            Change::Lease(None),
+        ],
+    );
+    let (condition, change) = readable(&transition);
+    assert_eq!(
+        condition,
+        "attribute_exists(pk) AND claims_version = 3 AND (attribute_not_exists(lease_until) OR lease_until <= 70)"
+    );
+    assert!(change.contains("claims_version = 4"), "{change}");
+    assert!(change.ends_with("REMOVE lease_until"), "{change}");
+}
+
+#[test]
 fn a_transition_without_changes_only_checks() {
     let (condition, change) = readable(&transition(vec![], vec![]));
     assert_eq!(
