@@ -75,12 +75,12 @@ impl Browser {
         let fields = fields
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let mut body = form_urlencoded::Serializer::new(String::new());
-        body.extend_pairs(form.hidden.into_iter().chain(fields));
+        let body = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(form.hidden.into_iter().chain(fields))
+            .finish();
         let url = page.url.join(&form.action).unwrap();
         let cross_site = url.host_str() != page.url.host_str();
-        self.step(form.method, &url, Some(body.finish()), cross_site)
-            .await
+        self.step(form.method, &url, Some(body), cross_site).await
     }
 
     /// Fills the page's form and sends it.
@@ -90,11 +90,12 @@ impl Browser {
         for (name, value) in fields {
             pairs.push(((*name).to_owned(), (*value).to_owned()));
         }
-        let mut body = form_urlencoded::Serializer::new(String::new());
-        body.extend_pairs(&pairs);
+        let body = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&pairs)
+            .finish();
         let url = page.url.join(&form.action).unwrap();
         let cross_site = url.host_str() != page.url.host_str();
-        self.navigate(form.method, url, Some(body.finish()), cross_site)
+        self.navigate(form.method, url, Some(body), cross_site)
             .await
     }
 

@@ -14,6 +14,7 @@ pub mod browser;
 pub mod client_key;
 pub mod clock;
 pub mod environment;
+pub mod liar;
 pub mod logs;
 pub mod oauth;
 pub mod simulation;

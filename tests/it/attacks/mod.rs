@@ -8,7 +8,9 @@ mod credentials;
 pub(crate) mod leaks;
 mod memory;
 mod outages;
+mod providers;
 mod revocation;
+mod sign_in;
 pub(crate) mod table;
 
 use cloakroom_local::system::{DEMO_CONFIG, Options, System};
