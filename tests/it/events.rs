@@ -127,6 +127,7 @@ const EXPECTED: &[(&str, Expected)] = &[
     ("authorizer/websocket-ticket-foreign-origin", Deny),
     ("authorizer/websocket-ticket-in-query", Unauthorized),
     ("authorizer/websocket-two-tickets", Unauthorized),
+    ("jwks/client-keys", Status(200)),
     ("jwks/empty-object", error(400, "invalid_request")),
     ("jwks/keys", Status(200)),
     ("jwks/keys-head", Status(200)),
@@ -141,8 +142,18 @@ const EXPECTED: &[(&str, Expected)] = &[
     ("login/authorize-plain-pkce", Status(303)),
     ("login/authorize-unknown-client", Fails(400, None)),
     ("login/authorize-without-pkce", Status(303)),
+    ("login/backchannel-logout", error(400, "invalid_request")),
+    (
+        "login/backchannel-logout-empty",
+        error(400, "invalid_request"),
+    ),
+    ("login/backchannel-logout-get", Fails(405, None)),
     ("login/callback-error", error(400, "not_pending")),
     ("login/callback-foreign-cookie", error(400, "not_pending")),
+    (
+        "login/callback-of-another-provider",
+        error(400, "not_pending"),
+    ),
     ("login/callback-post", Fails(405, None)),
     (
         "login/callback-without-pending-login",
@@ -155,6 +166,7 @@ const EXPECTED: &[(&str, Expected)] = &[
     ("login/confirm-without-login", error(400, "not_pending")),
     ("login/empty-object", error(400, "invalid_request")),
     ("login/login", Status(303)),
+    ("login/login-cross-site", Status(200)),
     (
         "login/login-duplicate-parameter",
         error(400, "invalid_request"),
@@ -163,8 +175,10 @@ const EXPECTED: &[(&str, Expected)] = &[
     ("login/login-head", Fails(405, None)),
     ("login/login-http-2", Status(303)),
     ("login/login-iframe", error(403, "not_a_navigation")),
+    ("login/login-max-age-is-no-number", Fails(400, None)),
     ("login/login-prefetch", error(403, "not_a_navigation")),
     ("login/login-return-to-evil", Status(303)),
+    ("login/login-step-up", Status(303)),
     (
         "login/login-unknown-provider",
         error(400, "unknown_provider"),

@@ -207,8 +207,10 @@ impl State {
             .headers()
             .iter()
             .filter(|(name, _)| !matches!(name.as_str(), "content-length" | "transfer-encoding"))
-            .map(|(name, value)| format!("{name}: {}\r\n", value.to_str().unwrap()))
-            .collect();
+            .fold(String::new(), |mut lines, (name, value)| {
+                lines += &[name.as_str(), ": ", value.to_str().unwrap(), "\r\n"].concat();
+                lines
+            });
         Some((status, headers, answer.bytes().await.ok()?.to_vec()))
     }
 

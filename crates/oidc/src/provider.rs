@@ -171,11 +171,11 @@ impl Provider {
     /// Where the request is to be pushed, if it is (RFC 9126).
     fn push_endpoint<'a>(&self, metadata: &'a Metadata) -> Result<Option<&'a Url>, Fault> {
         let required = metadata.requires_pushed_requests;
-        match (&metadata.pushed_request_endpoint, self.config.par) {
-            (Some(_), PushedRequests::Never) if !required => Ok(None),
-            (Some(endpoint), _) => Ok(Some(endpoint)),
-            (None, PushedRequests::Auto | PushedRequests::Never) if !required => Ok(None),
-            (None, _) => Err(Fault::Refused("it has no endpoint for pushed requests")),
+        let wanted = required || self.config.par != PushedRequests::Never;
+        let needed = required || self.config.par == PushedRequests::Always;
+        match &metadata.pushed_request_endpoint {
+            None if needed => Err(Fault::Refused("it has no endpoint for pushed requests")),
+            endpoint => Ok(endpoint.as_ref().filter(|_| wanted)),
         }
     }
 

@@ -244,7 +244,7 @@ static CLIENT: LazyLock<EcdsaKeyPair> =
     LazyLock::new(|| EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap());
 
 impl Signer for TestKey {
-    fn key_id(&self) -> &str {
+    fn key_id(&self) -> &'static str {
         "client-key"
     }
 

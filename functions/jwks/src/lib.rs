@@ -76,13 +76,11 @@ impl<K: PublicKeys> Handler<K> {
             line("refused").word("reason", "method").emit();
             return Response::method_not_allowed("GET, HEAD");
         }
-        match keys {
-            Some(keys) => self.key_set(&request, keys).await,
-            None => {
-                line("described").emit();
-                document(&request, &Metadata::new(&self.config))
-            }
+        if let Some(keys) = keys {
+            return self.key_set(&request, keys).await;
         }
+        line("described").emit();
+        document(&request, &Metadata::new(&self.config))
     }
 
     /// Two sets, never one: what we sign for providers must not verify as a JWT for

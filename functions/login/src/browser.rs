@@ -32,9 +32,15 @@ where
             self.line(request, "login", "not_a_navigation").emit();
             return page::not_a_navigation(request);
         }
-        let Ok(query) = request.query() else {
+        let malformed = || {
             self.line(request, "login", "refused").emit();
-            return page::shown(request, "The request is malformed.");
+            page::shown(request, "The request is malformed.")
+        };
+        let Ok(query) = request.query() else {
+            return malformed();
+        };
+        let Some(asked) = login_request(query) else {
+            return malformed();
         };
         let old_session = match presence(request, query) {
             // Without the cookie the session that it replaces would live on (D4).
@@ -45,17 +51,11 @@ where
             Presence::Unseen | Presence::Absent => None,
             Presence::Cookie(cookie) => Some(cookie),
         };
-        let started = match login_request(query) {
-            Ok(asked) => {
-                let asked = LoginRequest {
-                    old_session,
-                    ..asked
-                };
-                self.service.start(&asked).await
-            }
-            Err(error) => Err(error),
+        let asked = LoginRequest {
+            old_session,
+            ..asked
         };
-        match started {
+        match self.service.start(&asked).await {
             Ok(started) => self.to_provider(request, &started),
             Err(LoginError::ChoiceNeeded) => self.choose(request, "/auth/login", query),
             Err(error) => self.login_failed(request, error),
@@ -179,23 +179,22 @@ fn callback_parameters<'a>(
 }
 
 /// What is asked for. A number that is none, or a text without end, is not passed on.
-fn login_request(query: &Params) -> Result<LoginRequest<'_>, LoginError> {
+fn login_request(query: &Params) -> Option<LoginRequest<'_>> {
     const MAX_TEXT: usize = 256;
-    let malformed = LoginError::Refused("malformed query");
-    let max_age = query
-        .get("max_age")
-        .map(|text| digits(text).ok_or(malformed))
-        .transpose()?;
+    let max_age = match query.get("max_age") {
+        Some(text) => Some(digits(text)?),
+        None => None,
+    };
     let texts = [query.get("acr_values"), query.get("login_hint")];
     if texts
         .into_iter()
         .flatten()
         .any(|text| text.len() > MAX_TEXT || text.chars().any(char::is_control))
     {
-        return Err(malformed);
+        return None;
     }
     let some = |name| query.get(name).filter(|text: &&str| !text.is_empty());
-    Ok(LoginRequest {
+    Some(LoginRequest {
         idp: some("idp"),
         return_to: query.get("return_to"),
         prompt_login: query.get("prompt") == Some("login"),

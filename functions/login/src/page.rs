@@ -135,7 +135,7 @@ pub(crate) fn chooser(request: &Request, config: &Config, path: &str, query: &Pa
         } else {
             "<p role=\"alert\">Nobody here is known to have addresses like this one.</p>"
         };
-        body += &format!(
+        let form = format!(
             "<form method=\"get\" action=\"{path}\">{hidden}{unknown}\
              <label for=\"login_hint\">Or by your e-mail address</label>\
              <input id=\"login_hint\" name=\"login_hint\" type=\"email\" value=\"{hint}\" \
@@ -143,6 +143,7 @@ pub(crate) fn chooser(request: &Request, config: &Config, path: &str, query: &Pa
              <button>Go on</button></form>",
             hint = escape(hint),
         );
+        body += &form;
     }
     html(StatusCode::OK, "Sign in", &body)
 }

@@ -20,6 +20,9 @@ const MARK: &str = "<script>mark</script>";
 /// What is wrong, where, and whether it may be better soon (503) or not (400).
 type Case = (&'static str, &'static str, Lie, u16);
 
+type Edit = fn(&mut Value);
+type Header = fn() -> Value;
+
 /// Tries a login against every lie, and one against the truth at the end. What was
 /// not to be had is not asked for again at once, so `pause` seconds go by between two.
 async fn all(cases: Vec<Case>, pause: u64) {
@@ -152,7 +155,7 @@ async fn d9_d11_a_provider_whose_metadata_is_no_good_starts_no_login() {
 #[tokio::test(flavor = "multi_thread")]
 async fn d8_d9_a_token_response_that_is_no_good_gives_no_session() {
     const GZIP: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03";
-    let bomb = [GZIP, &[0; 200_000]].concat();
+    let bomb = [GZIP, &vec![0; 200_000]].concat();
     all(vec![
         ("hangs up", "/token", Lie::HangsUp, 503),
         ("is silent", "/token", Lie::Silent, 503),
@@ -246,39 +249,39 @@ async fn d8_d9_a_token_response_that_is_no_good_gives_no_session() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d10_an_id_token_that_is_wrong_in_one_point_gives_no_session() {
-    let claims: Vec<(&str, fn(&mut Value))> = vec![
+    let claims: Vec<(&str, Edit)> = vec![
         ("another issuer", |c| {
-            c["iss"] = json!("https://evil.example")
+            c["iss"] = json!("https://evil.example");
         }),
         ("a slash more", |c| {
-            c["iss"] = json!(format!("{}/", c["iss"].as_str().unwrap()))
+            c["iss"] = json!(format!("{}/", c["iss"].as_str().unwrap()));
         }),
         ("another audience", |c| c["aud"] = json!("another")),
         ("an audience more", |c| {
-            c["aud"] = json!(["cloakroom", "another"])
+            c["aud"] = json!(["cloakroom", "another"]);
         }),
         ("another party", |c| c["azp"] = json!("another")),
         ("another nonce", |c| c["nonce"] = json!("another")),
         ("no nonce", |c| c["nonce"] = Value::Null),
         ("expired", |c| {
-            c["exp"] = json!(c["iat"].as_u64().unwrap() - 61)
+            c["exp"] = json!(c["iat"].as_u64().unwrap() - 61);
         }),
         ("no expiry", |c| c["exp"] = Value::Null),
         ("from the future", |c| {
-            c["iat"] = json!(c["iat"].as_u64().unwrap() + 90)
+            c["iat"] = json!(c["iat"].as_u64().unwrap() + 90);
         }),
         ("old", |c| {
-            c["iat"] = json!(c["iat"].as_u64().unwrap() - 10_000)
+            c["iat"] = json!(c["iat"].as_u64().unwrap() - 10_000);
         }),
         ("of another access token", |c| {
-            c["at_hash"] = json!("AAAAAAAAAAAAAAAAAAAAAA")
+            c["at_hash"] = json!("AAAAAAAAAAAAAAAAAAAAAA");
         }),
         ("about nobody", |c| c["sub"] = json!("")),
         ("roles of another shape", |c| {
-            c["roles"] = json!({"admin": true})
+            c["roles"] = json!({"admin": true});
         }),
     ];
-    let headers: Vec<(&str, fn() -> Value)> = vec![
+    let headers: Vec<(&str, Header)> = vec![
         ("signed by nobody", || json!({"alg": "none"})),
         ("signed with the public key", || json!({"alg": "HS256"})),
         ("signed by an unknown key", || json!({"kid": "unknown"})),

@@ -44,6 +44,7 @@ async fn system_of_two_providers(faults: &Faults) -> System {
     let provider = r#"
         [[identity_providers]]
         id = "gone"
+        callback = "own"
         issuer = "http://127.0.0.1:9"
         client_id = "cloakroom"
         client_secret = "env:CLOAKROOM_DEMO_IDP_SECRET"
@@ -52,7 +53,9 @@ async fn system_of_two_providers(faults: &Faults) -> System {
 }
 
 async fn system_with(faults: &Faults, more: &str) -> System {
-    let config = DEMO_CONFIG.replace("max_latency = 5", "max_latency = 0");
+    let config = DEMO_CONFIG
+        .replace("max_latency = 5", "max_latency = 0")
+        .replace("id = \"demo\"\n", "id = \"demo\"\ncallback = \"shared\"\n");
     let options = Options {
         config: format!("{config}\n{more}"),
         faults: Some(faults.clone()),
@@ -366,6 +369,7 @@ async fn every_error_of_the_published_documents_is_known() {
     let mut gallery = Gallery::of(&system);
     for path in [
         "/.well-known/jwks.json",
+        "/.well-known/client-jwks.json",
         "/.well-known/oauth-authorization-server",
     ] {
         let request = client().post(system.at(path));
@@ -417,6 +421,24 @@ async fn every_error_of_sign_in_is_known() {
         (
             "HEAD /auth/callback",
             client().head(system.at("/auth/callback?code=x&state=x")),
+        ),
+        (
+            "GET /auth/login: a time that is none",
+            get("/auth/login?idp=demo&max_age=x"),
+        ),
+        (
+            "POST /auth/backchannel-logout: no token",
+            client().post(system.at("/auth/backchannel-logout")),
+        ),
+        (
+            "POST /auth/backchannel-logout: a token of nobody's",
+            client()
+                .post(system.at("/auth/backchannel-logout"))
+                .form(&[("logout_token", "x")]),
+        ),
+        (
+            "GET /auth/backchannel-logout",
+            get("/auth/backchannel-logout"),
         ),
         ("GET /auth/nothing", get("/auth/nothing")),
     ] {

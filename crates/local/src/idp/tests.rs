@@ -513,10 +513,10 @@ async fn a_refresh_token_that_was_taken_back_refreshes_nothing() {
         .await;
     assert_eq!(unknown.status(), StatusCode::OK);
     assert_eq!(provider.redeem(&refresh).await.status(), StatusCode::OK);
-    let taken = provider
+    let revoked = provider
         .post("/revoke", &vec![("token", token)], &proven)
         .await;
-    assert_eq!(taken.status(), StatusCode::OK);
+    assert_eq!(revoked.status(), StatusCode::OK);
     let refused = provider.redeem(&refresh).await;
     assert_eq!(error_of(refused).await, (400, "invalid_grant".into()));
 }

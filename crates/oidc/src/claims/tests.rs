@@ -108,3 +108,47 @@ async fn roles_are_renamed_then_filtered_then_given_to_everyone() {
     let user = mapped(r#"allow_roles = ["user"]"#, roles(&["admin", "user"])).await;
     assert_eq!(user.unwrap().roles, ["user"]);
 }
+
+#[tokio::test]
+async fn the_roles_of_well_known_providers_are_found_where_they_put_them() {
+    let cases = [
+        // Amazon Cognito
+        ("/cognito:groups", json!({"cognito:groups": ["admins"]})),
+        // Keycloak
+        (
+            "/realm_access/roles",
+            json!({"realm_access": {"roles": ["admins"]}}),
+        ),
+        (
+            "/resource_access/cloakroom/roles",
+            json!({"resource_access": {"cloakroom": {"roles": ["admins"]}, "account": {"roles": ["x"]}}}),
+        ),
+        // Microsoft Entra ID: app roles, or groups
+        ("/roles", json!({"roles": ["admins"], "groups": ["x"]})),
+        ("/groups", json!({"groups": ["admins"], "roles": ["x"]})),
+        // Auth0, whose own claims are URLs
+        (
+            "/https:~1~1example.com~1roles",
+            json!({"https://example.com/roles": ["admins"]}),
+        ),
+        // A name with a tilde, and one that looks like an escape.
+        ("/a~0b", json!({"a~b": ["admins"]})),
+        ("/a~01b", json!({"a~1b": ["admins"]})),
+    ];
+    for (pointer, claims) in cases {
+        let mapping = format!(
+            "roles = \"{pointer}\"\nrename_roles = {{ admins = \"admin\" }}\nallow_roles = [\"admin\"]\ndefault_roles = [\"user\"]"
+        );
+        let user = mapped(&mapping, claims).await.unwrap();
+        assert_eq!(user.roles, ["admin", "user"], "{pointer}");
+        let elsewhere = mapped(&mapping, json!({"roles": null, "other": ["admins"]})).await;
+        assert_eq!(elsewhere.unwrap().roles, ["user"], "{pointer}");
+    }
+    let nowhere = mapped("roles = \"\"\nname = \"\"", json!({}))
+        .await
+        .unwrap();
+    assert!(
+        nowhere.roles.is_empty() && nowhere.name.is_none(),
+        "not mapped"
+    );
+}
