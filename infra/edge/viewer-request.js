@@ -19,8 +19,8 @@ const VIEWER_HEADER = 'x-cloakroom-viewer';
 // read `_` and `-` as the same.
 const CLAIMS_IDENTITY = /^x[-_](amzn[-_]oidc|cloakroom|internal|user)[-_]/;
 const SESSION_TOKEN = /^cr_st_[A-Za-z0-9_-]{64}[0-9A-Za-z]{6}$/;
-// A session handle is no bearer token either (D30).
-const IMPERSONATES_THE_EDGE = /^[ \t]*(session([ \t]|$)|bearer[ \t]+cr_st_)/i;
+// A session handle is no bearer token either, nor one that is bound to a key (D30).
+const IMPERSONATES_THE_EDGE = /^[ \t]*(session([ \t]|$)|(bearer|dpop)[ \t]+cr_st_)/i;
 
 function handler(event) {
     const request = event.request;

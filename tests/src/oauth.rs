@@ -91,6 +91,17 @@ pub async fn code(system: &System, user: &str) -> String {
     parameter(&authorize(system, user).await, "code").expect("a code")
 }
 
+/// A code for the native app, whose user is sent off with `url`.
+pub async fn code_at(url: &str, user: &str) -> String {
+    let mut browser = Browser::default();
+    let form = browser.open(url).await;
+    let fields = [("username", user), ("password", user)];
+    let asked = browser.submit(&form, &fields).await;
+    let answered = browser.submit(&asked, &[("decision", "allow")]).await;
+    let answer = answered.redirect().expect("a redirect to the app");
+    parameter(&answer, "code").expect("a code")
+}
+
 /// Redeems a code as the native app does.
 pub async fn redeem(system: &System, code: &str) -> (StatusCode, Value) {
     token(

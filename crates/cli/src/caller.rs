@@ -3,6 +3,7 @@
 use cloakroom_domain::claims::UserClaims;
 use cloakroom_domain::config::{Config, GrantKind, IdentityProviderConfig, RouteConfig};
 use cloakroom_domain::delegation::Delegation;
+use cloakroom_domain::dpop::{Confirmation, Thumbprint};
 use cloakroom_domain::family::FamilyKind;
 use cloakroom_domain::grant::{Grant, TokenMeta};
 use cloakroom_domain::policy::{self, TokenDemand};
@@ -21,6 +22,8 @@ pub(crate) struct Caller {
     pub(crate) scopes: ScopeSet,
     /// For whom the token is good; empty: for all.
     pub(crate) audiences: Vec<String>,
+    /// Whether the token is bound to a key.
+    pub(crate) dpop: bool,
 }
 
 impl Caller {
@@ -56,9 +59,16 @@ impl Caller {
             notes_first_use: false,
             code: None,
             delegation: Delegation::default(),
+            cnf: self.dpop.then(some_key).flatten(),
         };
         (grant, meta)
     }
+}
+
+/// Which one does not matter to the policy.
+fn some_key() -> Option<Confirmation> {
+    let jkt = Thumbprint::parse(&"A".repeat(43)).ok()?;
+    Some(Confirmation { jkt })
 }
 
 /// Whether anybody whom the configuration lets in could ever pass `route`.
@@ -87,6 +97,7 @@ fn everybody(config: &Config, route: &RouteConfig, now: UnixTime) -> Vec<Caller>
         client: None,
         scopes: config.session.scopes.to_set(),
         audiences: Vec::new(),
+        dpop: false,
     });
     let mut everybody: Vec<_> = browsers.collect();
     for client in &config.clients {
@@ -95,6 +106,8 @@ fn everybody(config: &Config, route: &RouteConfig, now: UnixTime) -> Vec<Caller>
             client: Some(client.id.clone()),
             scopes: client.scopes.to_set(),
             audiences: client.audiences.clone(),
+            // Any client may have its tokens bound.
+            dpop: true,
         };
         if client.grants.contains(&GrantKind::AuthorizationCode) {
             everybody.extend(users().map(|user| Caller {

@@ -49,6 +49,9 @@ pub(crate) struct Args {
     /// To which client the token was issued [default: a browser session]
     #[arg(long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     client_id: Option<String>,
+    /// The token is bound to a key and comes with a proof of it (DPoP)
+    #[arg(long)]
+    dpop: bool,
     /// The authentication context of the user
     #[arg(long)]
     acr: Option<String>,
@@ -56,7 +59,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     signed_in: u64,
     /// A real token; `-` reads it from standard input, where no process list shows it
-    #[arg(long, conflicts_with_all = ["roles", "scopes", "client", "client_id", "acr", "signed_in"])]
+    #[arg(long, conflicts_with_all = ["roles", "scopes", "client", "client_id", "dpop", "acr", "signed_in"])]
     token: Option<Presented>,
     /// Answers in JSON
     #[arg(long)]
@@ -183,6 +186,7 @@ fn described(config: &Config, args: &Args, now: UnixTime) -> Caller {
             .or_else(|| args.client.then(String::new)),
         scopes: args.scopes.iter().cloned().collect(),
         audiences: client.map_or_else(Vec::new, |client| client.audiences.clone()),
+        dpop: args.dpop,
     }
 }
 
@@ -339,6 +343,7 @@ fn missing(route: &RouteConfig, refusal: Refusal) -> String {
             "the route is for users alone".to_owned()
         }
         Refusal::TokenKind => "the route is for machines alone".to_owned(),
+        Refusal::Dpop => "the route takes tokens that are bound to a key alone (DPoP)".to_owned(),
         Refusal::Audience => format!("the token is not good for audience {}", route.audience),
         Refusal::Client => format!(
             "the route is for tokens of these clients alone: {}",
@@ -383,6 +388,7 @@ fn told(rejection: Rejection) -> &'static str {
         Rejection::Fault(TokenFault::Broken | TokenFault::Unreadable) => {
             "its seal does not open: the item was damaged or changed"
         }
+        Rejection::Possession(_) => "it is bound to a key, of which a proof is needed (DPoP)",
     }
 }
 

@@ -9,12 +9,14 @@ mod memory;
 pub use crate::identity::{Origin, Outage};
 
 use crate::config::{Config, RouteConfig};
+use crate::dpop::{self, Occasion, Proof, ProofFault};
 use crate::grant::{self, Opened, TokenFault};
 use crate::identity::{Identity, Mint, Minted, NewSlot};
 use crate::jwt::Jwt;
 use crate::policy::{self, Policy, Refusal};
 use crate::ports::{
-    Clock, FindFamily, ReadEpoch, Roots, Signer, StoreError, UpdateError, UpdateFamily, World,
+    Clock, FindFamily, ReadEpoch, Roots, Signer, StoreError, UpdateError, UpdateFamily, UseOnce,
+    World,
 };
 use crate::time::UnixTime;
 use crate::token::{OpaqueToken, TokenKind};
@@ -24,23 +26,40 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// How a token was presented. The way decides the kind that is expected, so that
 /// no token passes for one of another kind (D30).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scheme {
+pub enum Scheme<'a> {
     /// `Authorization: Bearer`.
     Bearer,
     /// The browser's cookie, or `Authorization: Session` from the edge function.
     Session,
     /// A ticket among a WebSocket's subprotocols. Used up by the answer.
     Ticket,
+    /// `Authorization: DPoP` (RFC 9449 §7.1).
+    Dpop(Possession<'a>),
 }
 
-impl Scheme {
+impl Scheme<'_> {
     /// The one kind of token that may come so.
     const fn carries(self) -> TokenKind {
         match self {
-            Self::Bearer => TokenKind::Access,
+            Self::Bearer | Self::Dpop(_) => TokenKind::Access,
             Self::Session => TokenKind::Session,
             Self::Ticket => TokenKind::WebSocketTicket,
         }
+    }
+}
+
+/// What comes with a token that is bound to a key.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub struct Possession<'a> {
+    /// The one `DPoP` header.
+    pub proof: &'a str,
+    /// The path below our issuer, as the client sent it.
+    pub path: &'a str,
+}
+
+impl std::fmt::Debug for Possession<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Possession([redacted])")
     }
 }
 
@@ -89,6 +108,38 @@ pub enum Rejection {
     Replayed,
     /// See [`TokenFault`].
     Fault(TokenFault),
+    /// See [`PossessionFault`].
+    Possession(PossessionFault),
+}
+
+/// Why a token does not count in this hand (RFC 9449 §7); for logs and metrics alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PossessionFault {
+    /// The proof is no good.
+    Proof(ProofFault),
+    /// A bound token was presented as if it were a bearer's (§7.2).
+    AsBearer,
+    /// A proof came with a token that is bound to nothing.
+    Unbound,
+    /// The proof is of another key than the token's.
+    OtherKey,
+    /// The route takes bound tokens alone.
+    Demanded,
+    /// The gateway would use the answer again for whoever stole the token.
+    Cached,
+}
+
+impl PossessionFault {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Proof(fault) => fault.name(),
+            Self::AsBearer => "bound_as_bearer",
+            Self::Unbound => "unbound_with_proof",
+            Self::OtherKey => "other_key",
+            Self::Demanded => "unbound",
+            Self::Cached => "bound_behind_cache",
+        }
+    }
 }
 
 impl Rejection {
@@ -104,6 +155,7 @@ impl Rejection {
             Self::Fault(TokenFault::Expired) => "expired",
             Self::Fault(TokenFault::ClientGone) => "client_gone",
             Self::Fault(TokenFault::Broken | TokenFault::Unreadable) => "broken_seal",
+            Self::Possession(fault) => fault.name(),
         }
     }
 
@@ -152,7 +204,7 @@ pub struct Authorizer<S, G, R> {
 
 impl<S, G, R> Authorizer<S, G, R>
 where
-    S: FindFamily + UpdateFamily + ReadEpoch,
+    S: FindFamily + UpdateFamily + UseOnce + ReadEpoch,
     G: Signer,
     R: Roots,
 {
@@ -184,7 +236,7 @@ where
     /// match, not what the client sent (D34).
     pub async fn authorize(
         &self,
-        scheme: Scheme,
+        scheme: Scheme<'_>,
         text: &str,
         method: &str,
         resource: &str,
@@ -199,7 +251,7 @@ where
 
     async fn decide(
         &self,
-        scheme: Scheme,
+        scheme: Scheme<'_>,
         text: &str,
         method: &str,
         resource: &str,
@@ -211,6 +263,8 @@ where
         }
         facts.family_tag = Some(token.family().tag());
         let now = self.world.now();
+        // Before anything is read: a proof that is no good costs no I/O.
+        let proof = self.proof(scheme, &token, method, now)?;
         let epoch = self.epoch(now, facts).await?;
         let route = self.policy.find(method, resource);
         let remembered = match self.recall(&token, epoch.not_before, now) {
@@ -235,8 +289,10 @@ where
         let identity = &*held.value;
         facts.subject_tag = Some(identity.opened.subject_tag.clone());
         facts.route = route.map(|route| route.path.clone());
+        holds_the_key(identity, proof.as_ref())?;
         let swapped = match judge(identity, route, now) {
             Ok(route) => {
+                self.use_up(proof.as_ref(), route).await?;
                 let minted = self.jwt_for(identity, route, now, facts).await?;
                 Ok((route, minted))
             }
@@ -244,7 +300,7 @@ where
                 // Even a refused use ends the time in which a lost refresh response
                 // may be healed with the same pair, and uses up a ticket.
                 self.note_use(identity, None, now, facts).await?;
-                Err(Verdict::Forbidden(refusal))
+                Err(Verdict::from(refusal))
             }
         };
         // Only now: nobody may find an identity here whose first use is not noted.
@@ -276,7 +332,8 @@ where
         epoch: Epoch,
         now: UnixTime,
     ) -> u64 {
-        if held.value.is_for_one_use() {
+        // A proof counts once, and so does the answer to it.
+        if held.value.is_for_one_use() || held.value.opened.meta.cnf.is_some() {
             return 0;
         }
         let Opened { grant, meta, .. } = &held.value.opened;
@@ -300,6 +357,40 @@ where
     /// [`policy::one_verdict`].
     pub fn one_verdict(&self) -> &[(String, String)] {
         &self.one_verdict
+    }
+
+    /// The proof that came with the token, if one has to.
+    fn proof(
+        &self,
+        scheme: Scheme<'_>,
+        token: &OpaqueToken,
+        method: &str,
+        now: UnixTime,
+    ) -> Result<Option<Proof>, PossessionFault> {
+        let Scheme::Dpop(Possession { proof, path }) = scheme else {
+            return Ok(None);
+        };
+        let occasion = Occasion {
+            method,
+            path,
+            token: Some(token),
+        };
+        let proof = dpop::judge(&self.config, proof, &occasion, now);
+        proof.map(Some).map_err(PossessionFault::Proof)
+    }
+
+    /// Sees to it that a proof counts once. A write for every request, and only for who
+    /// holds a live token and its key (invariant 10).
+    async fn use_up(&self, proof: Option<&Proof>, route: &RouteConfig) -> Result<(), Verdict> {
+        let Some(proof) = proof else { return Ok(()) };
+        if !self.config.is_asked_always(route) {
+            return Err(PossessionFault::Cached.into());
+        }
+        match proof.use_up(&self.store).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(PossessionFault::Proof(ProofFault::Replayed).into()),
+            Err(error) => Err(Outage::from(&error).into()),
+        }
     }
 
     /// The moment before which everything issued is dead.
@@ -452,6 +543,40 @@ fn judge<'a>(
     let route = route.ok_or(Refusal::NoRoute)?;
     policy::judge(route, &identity.opened.grant, &identity.opened.meta, now)?;
     Ok(route)
+}
+
+/// Whether whoever presents the token holds its key, if it has one.
+fn holds_the_key(identity: &Identity, proof: Option<&Proof>) -> Result<(), PossessionFault> {
+    match (identity.opened.meta.key(), proof) {
+        (None, None) => Ok(()),
+        (Some(key), Some(proof)) if key == proof.key() => Ok(()),
+        (Some(_), Some(_)) => Err(PossessionFault::OtherKey),
+        (Some(_), None) => Err(PossessionFault::AsBearer),
+        (None, Some(_)) => Err(PossessionFault::Unbound),
+    }
+}
+
+impl From<PossessionFault> for Verdict {
+    fn from(fault: PossessionFault) -> Self {
+        Self::Unauthorized(Rejection::Possession(fault))
+    }
+}
+
+impl From<Refusal> for Verdict {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            // It is the way of presenting that has to change, which a 401 tells
+            // (RFC 9449 §7.1), and what is thrown is not cached.
+            Refusal::Dpop => PossessionFault::Demanded.into(),
+            Refusal::NoRoute
+            | Refusal::TokenKind
+            | Refusal::Audience
+            | Refusal::Client
+            | Refusal::Scope
+            | Refusal::Role
+            | Refusal::StepUp => Self::Forbidden(refusal),
+        }
+    }
 }
 
 impl From<Rejection> for Verdict {

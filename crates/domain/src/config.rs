@@ -7,7 +7,7 @@
 mod check;
 
 use crate::jwt::Algorithm;
-use crate::policy::TokenDemand;
+use crate::policy::{DpopDemand, TokenDemand};
 use crate::scope::ScopeSet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,6 +76,10 @@ pub enum Edge {
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of its own in the file"
+)]
 pub struct AuthorizerConfig {
     /// Whether HTTP APIs (payload 2.0) have `enableSimpleResponses`; the event does
     /// not say.
@@ -98,6 +102,10 @@ pub struct AuthorizerConfig {
     /// that always says in `X-Forwarded-Method` and `X-Forwarded-Uri` what it asks
     /// about, as Traefik and Caddy do. Otherwise the request itself is what is judged.
     pub trust_forwarded: bool,
+    /// Whether the routes with `dpop` have an authorizer of their own, whose TTL is 0.
+    /// The functions cannot see how they are deployed; behind a cached authorizer, a
+    /// stolen token would pass without a proof for as long as an answer is kept.
+    pub dpop_authorizer: bool,
 }
 
 impl Default for AuthorizerConfig {
@@ -108,6 +116,7 @@ impl Default for AuthorizerConfig {
             gateway_ttl: None,
             token_authorizer: false,
             trust_forwarded: false,
+            dpop_authorizer: false,
         }
     }
 }
@@ -509,6 +518,10 @@ pub struct ClientConfig {
     /// The identity providers whose ID tokens it may exchange.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exchange_id_tokens: Vec<String>,
+    /// Whether its access tokens are bound to a key of its own without exception: a
+    /// token request without a proof is refused (RFC 9449 §5.2).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dpop_bound_access_tokens: bool,
     /// Overrides of the general lifetimes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_token_lifetime: Option<u64>,
@@ -655,6 +668,9 @@ pub struct RouteConfig {
     /// The oldest acceptable sign-in, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<u64>,
+    /// Whether it takes a token that is bound to a key, with a proof (RFC 9449).
+    #[serde(default, skip_serializing_if = "DpopDemand::is_unsaid")]
+    pub dpop: DpopDemand,
     /// Fields of the graph that take more than the route does. AppSync alone can hold
     /// them back, so only its route may have them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -769,6 +785,12 @@ impl Config {
             (None, Edge::None) => 0,
             (None, Edge::Cloudfront) => (self.revocation.max_latency / 2).min(3600),
         }
+    }
+
+    /// Whether the authorizer of `route` is asked for every request: nobody else can
+    /// judge a proof of possession.
+    pub fn is_asked_always(&self, route: &RouteConfig) -> bool {
+        self.gateway_ttl() == 0 || route.dpop != DpopDemand::Unsaid
     }
 
     /// How long the authorizer's memory may keep an identity.

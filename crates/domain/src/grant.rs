@@ -3,6 +3,7 @@
 use crate::claims::{UserClaims, client_subject};
 use crate::config::{Config, IdentityProviderConfig};
 use crate::delegation::Delegation;
+use crate::dpop::{Confirmation, Thumbprint};
 use crate::family::{
     FamilyId, FamilyKind, FamilyRecord, FamilyState, IndexKey, TokenEntry, TokenState,
 };
@@ -103,6 +104,9 @@ pub struct TokenMeta {
     /// Who acts, and who may, on behalf of the subject.
     #[serde(default, skip_serializing_if = "Delegation::is_none")]
     pub delegation: Delegation,
+    /// The key that it is bound to: worth nothing without a proof of it (RFC 9449).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<Confirmation>,
 }
 
 /// What an authorization code is bound to.
@@ -112,12 +116,28 @@ pub struct CodeBinding {
     pub redirect_uri: String,
     /// S256 of the verifier (RFC 7636 §4.2).
     pub challenge: String,
+    /// The only key that may redeem it (RFC 9449 §10).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jkt: Option<Thumbprint>,
 }
 
 impl TokenMeta {
     /// The client's id, or the name that browser sessions go by.
     pub fn client_id(&self) -> &str {
         self.client.as_deref().unwrap_or(BROWSER)
+    }
+
+    /// The key that it is bound to.
+    pub fn key(&self) -> Option<&Thumbprint> {
+        self.cnf.as_ref().map(|cnf| &cnf.jkt)
+    }
+
+    /// `token_type`, as a client has to present it (RFC 6750, RFC 9449 §5).
+    pub fn token_type(&self) -> &'static str {
+        match self.cnf {
+            None => "Bearer",
+            Some(_) => "DPoP",
+        }
     }
 
     /// Whether the token is good for services of `audience`.

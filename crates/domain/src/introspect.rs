@@ -9,6 +9,7 @@ use crate::authorize::Rejection;
 use crate::client::{self, ClientCredentials};
 use crate::config::{AudienceConfig, ClientConfig, ClientKind, Config};
 use crate::delegation::Actor;
+use crate::dpop::Confirmation;
 use crate::grant::{Opened, TokenFault};
 use crate::identity::{Identity, Mint, NewSlot, Origin, Outage};
 use crate::jwt::{self, Jwt};
@@ -64,6 +65,9 @@ struct Description {
     iss: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     act: Option<Actor>,
+    /// RFC 9449 §6.2.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<Confirmation>,
 }
 
 impl Introspection {
@@ -286,13 +290,14 @@ where
             token: Some(Description {
                 scope: meta.scope.to_string(),
                 client_id: meta.client_id().to_owned(),
-                token_type: "Bearer",
+                token_type: meta.token_type(),
                 exp: meta.expires_at.min(grant.absolute_expires_at),
                 iat: meta.issued_at,
                 sub: jwt::subject(grant, meta),
                 aud,
                 iss: self.config.issuer.clone(),
                 act: meta.delegation.act.clone(),
+                cnf: meta.cnf.clone(),
             }),
         })
     }

@@ -10,8 +10,9 @@ pub mod target;
 
 use crate::client::assertion::{self, AssertionError, ProvenClient};
 use crate::client::{self, ClientCredentials};
-use crate::config::{ClientConfig, Config, GrantKind};
+use crate::config::{ClientConfig, ClientKind, Config, GrantKind};
 use crate::delegation::Delegation;
+use crate::dpop::{self, Confirmation, Proof, ProofError, ProofFault, Thumbprint};
 use crate::family::{
     Change, Condition, FamilyId, FamilyKind, FamilyRecord, FamilyState, MAX_SPENT, MAX_TOKENS,
     TokenEntry, TokenState, Transition,
@@ -62,6 +63,8 @@ pub struct Issued {
     pub expires_in: u64,
     /// What was granted.
     pub scope: ScopeSet,
+    /// `token_type`
+    pub token_type: &'static str,
     /// The subject's tag, for logs.
     pub subject_tag: String,
     /// The family's tag, for logs.
@@ -82,6 +85,9 @@ pub enum IssueError {
     /// The code or refresh token is no good.
     #[error("the grant is invalid: {0:?}")]
     InvalidGrant(GrantFault),
+    /// There is no proof of possession, or it does not count (RFC 9449 §5).
+    #[error("the proof of possession is refused: {0}")]
+    InvalidProof(ProofFault),
     /// More was asked for than may be given.
     #[error("the scope is invalid or exceeds what may be granted")]
     InvalidScope,
@@ -112,6 +118,8 @@ pub enum GrantFault {
     OtherClient,
     /// Redirect URI or PKCE verifier differ. Burns nothing.
     Binding,
+    /// The sender does not hold the key that it is bound to. Burns nothing.
+    Key,
     /// A code was presented twice: its family is revoked.
     CodeReplayed,
     /// A refresh token was reused: its family is revoked.
@@ -129,6 +137,7 @@ impl GrantFault {
             Self::Expired => "expired",
             Self::OtherClient => "other_client",
             Self::Binding => "binding",
+            Self::Key => "key",
             Self::CodeReplayed => "code_replayed",
             Self::Reused => "reused",
             Self::Broken => "broken_seal",
@@ -199,7 +208,7 @@ pub struct TokenService<S, R> {
 
 impl<S, R> TokenService<S, R>
 where
-    S: FindFamily + UpdateFamily + CreateFamily + ReadEpoch,
+    S: FindFamily + UpdateFamily + CreateFamily + UseOnce + ReadEpoch,
     R: Roots,
 {
     /// Puts together what the token service needs.
@@ -219,7 +228,24 @@ where
         }
     }
 
-    /// Answers a token request that names no target.
+    /// Judges the proof of possession that came with a request to the token endpoint.
+    /// Before the client is judged, and before anything is written, since a client is
+    /// told here which nonce to use.
+    ///
+    /// # Errors
+    ///
+    /// See [`ProofError`].
+    pub async fn judge_proof(&self, proof: &str) -> Result<Proof, ProofError> {
+        let now = self.world.now();
+        dpop::judge_with_nonce(&self.config, &self.roots, proof, "/oauth/token", now).await
+    }
+
+    /// The nonce that proofs are to have from now on.
+    pub async fn fresh_nonce(&self) -> Option<String> {
+        dpop::fresh_nonce(&self.roots, self.world.now()).await
+    }
+
+    /// Answers a token request that names no target and brings no proof.
     ///
     /// # Errors
     ///
@@ -229,12 +255,12 @@ where
         credentials: &ClientCredentials<'_>,
         request: &TokenRequest<'_>,
     ) -> Result<Issued, IssueError> {
-        self.issue_for(credentials, request, &Targets::default())
+        self.issue_for(credentials, request, &Targets::default(), None)
             .await
     }
 
     /// Answers a token request; the access token is good for `targets` alone, if
-    /// there are any (RFC 8707 §2.2).
+    /// there are any (RFC 8707 §2.2), and bound to the key of `proof`, if there is one.
     ///
     /// # Errors
     ///
@@ -244,14 +270,17 @@ where
         credentials: &ClientCredentials<'_>,
         request: &TokenRequest<'_>,
         targets: &Targets<'_>,
+        proof: Option<&Proof>,
     ) -> Result<Issued, IssueError> {
         let client = self.authenticate(credentials)?;
         if !client.grants.contains(&request.grant_kind()) {
             return Err(IssueError::UnauthorizedClient);
         }
+        demand_proof(client, proof)?;
+        let asked = Asked { targets, proof };
         match *request {
             TokenRequest::ClientCredentials { scope } => {
-                self.client_credentials(client, scope, targets).await
+                self.client_credentials(client, scope, asked).await
             }
             TokenRequest::AuthorizationCode {
                 code,
@@ -259,18 +288,14 @@ where
                 code_verifier,
             } => {
                 let code = parse(code, TokenKind::Code)?;
-                let proof = (redirect_uri, code_verifier);
-                self.redeem(client, &code, proof, targets).await
+                let binding = (redirect_uri, code_verifier);
+                self.redeem(client, &code, binding, asked).await
             }
             TokenRequest::RefreshToken { token, scope } => {
                 let token = parse(token, TokenKind::Refresh)?;
                 let scope = scope.map(ScopeSet::parse).transpose();
                 let scope = scope.map_err(|_| IssueError::InvalidScope)?;
-                let narrower = Narrower {
-                    scope: scope.as_ref(),
-                    targets,
-                };
-                self.refresh(client, &token, &narrower).await
+                self.refresh(client, &token, scope.as_ref(), asked).await
             }
         }
     }
@@ -331,7 +356,7 @@ where
         &self,
         client: &ClientConfig,
         scope: Option<&str>,
-        targets: &Targets<'_>,
+        asked: Asked<'_>,
     ) -> Result<Issued, IssueError> {
         let allowed: ScopeSet = client
             .scopes
@@ -364,14 +389,16 @@ where
             kind: TokenKind::Access,
             client: Some(client.id.clone()),
             scope,
-            audiences: targets.narrow(&self.config, &client.audiences)?,
+            audiences: asked.targets.narrow(&self.config, &client.audiences)?,
             issued_at: now,
             expires_at: now.plus(lifetime),
             idle_expires_at: None,
             notes_first_use: false,
             code: None,
             delegation: Delegation::default(),
+            cnf: asked.proof.map(Proof::confirmation),
         };
+        self.use_up(asked.proof).await?;
         let roots = self.roots().await?;
         let (record, access) = new_family(&grant, &meta, roots.current(), &self.world)?;
         let index = subject_keys(&roots, &self.config, &grant);
@@ -389,6 +416,7 @@ where
                 refresh: None,
             },
             expires_in: lifetime,
+            token_type: meta.token_type(),
             scope: meta.scope,
             subject_tag: grant::subject_tag(roots.current(), &subject),
             family_tag: record.id.tag(),
@@ -401,7 +429,7 @@ where
         client: &ClientConfig,
         code: &OpaqueToken,
         (redirect_uri, code_verifier): (&str, &str),
-        targets: &Targets<'_>,
+        asked: Asked<'_>,
     ) -> Result<Issued, IssueError> {
         let now = self.world.now();
         let roots = self.roots().await?;
@@ -410,11 +438,12 @@ where
         if opened.meta.client.as_deref() != Some(client.id.as_str()) {
             return Err(GrantFault::OtherClient.into());
         }
-        let bound = opened.meta.code.as_ref().is_some_and(|binding| {
+        let binding = opened.meta.code.as_ref().filter(|binding| {
             binding.redirect_uri == redirect_uri && verifies(code_verifier, &binding.challenge)
         });
-        if !bound {
-            return Err(GrantFault::Binding.into());
+        let binding = binding.ok_or(GrantFault::Binding)?;
+        if binding.jkt.is_some() && binding.jkt.as_ref() != asked.key() {
+            return Err(GrantFault::Key.into());
         }
         if record.state != FamilyState::Active {
             return Err(GrantFault::Revoked.into());
@@ -429,9 +458,11 @@ where
             && client.grants.contains(&GrantKind::RefreshToken);
         let reach = Reach {
             scope: opened.meta.scope.clone(),
-            audiences: targets.narrow(&self.config, &opened.meta.audiences)?,
+            audiences: asked.targets.narrow(&self.config, &opened.meta.audiences)?,
+            cnf: asked.proof.map(Proof::confirmation),
         };
         let minted = self.mint(client, &record, opened, reach, with_refresh, now, &roots)?;
+        self.use_up(asked.proof).await?;
         let mut changes = vec![Change::Redeem {
             token: code.digest(),
             at: now,
@@ -476,14 +507,22 @@ where
         &self,
         client: &ClientConfig,
         token: &OpaqueToken,
-        narrower: &Narrower<'_>,
+        scope: Option<&ScopeSet>,
+        asked: Asked<'_>,
     ) -> Result<Issued, IssueError> {
+        let narrower = Narrower { scope, asked };
         let roots = self.roots().await?;
         let epoch = self.epoch().await?;
         let mut record = self.find(token).await?.ok_or(GrantFault::Unknown)?;
+        let mut proof = asked.proof;
         for _ in 0..MAX_ATTEMPTS {
             let now = self.world.now();
-            let next = match self.decide(client, token, narrower, &record, &roots, epoch, now)? {
+            let worth = self.decide(client, token, &narrower, &record, &roots, epoch, now)?;
+            if !matches!(worth, Refresh::Reused) {
+                // Once, however often the decision is taken again.
+                self.use_up(proof.take()).await?;
+            }
+            let next = match worth {
                 Refresh::Heal(issued) => return Ok(*issued),
                 Refresh::Reused => {
                     self.end_family(&record).await?;
@@ -533,10 +572,15 @@ where
             // Whoever sent it has another client's token (D51).
             return Ok(Refresh::Reused);
         }
+        let key = narrower.asked.key();
+        // Worth nothing without its key, so whoever found it cannot even end the family.
+        if opened.meta.cnf.is_some() && opened.meta.key() != key {
+            return Err(GrantFault::Key.into());
+        }
         let entry = grant::find_entry(record, opened.digest).ok_or(GrantFault::Unknown)?;
         let within_limits = grant::check_limits(&opened.grant, &opened.meta, epoch, now);
         if entry.state == TokenState::Used {
-            let worth = heal(record, token, entry, &opened, roots, now)?;
+            let worth = heal(record, token, entry, &opened, key, roots, now)?;
             // A replay is one, however late; only what is healed must be alive.
             if matches!(worth, Refresh::Heal(_)) {
                 within_limits?;
@@ -551,8 +595,10 @@ where
                 Some(_) => return Err(IssueError::InvalidScope),
             },
             audiences: narrower
+                .asked
                 .targets
                 .narrow(&self.config, &opened.meta.audiences)?,
+            cnf: narrower.asked.proof.map(Proof::confirmation),
         };
         self.rotate(client, token, record, opened, reach, roots, now)
     }
@@ -647,7 +693,12 @@ where
             notes_first_use: with_refresh && kind == TokenKind::Access,
             code: None,
             delegation: Delegation::default(),
+            cnf: reach.cnf,
         };
+        // A confidential client proves itself whenever it refreshes; the refresh token
+        // of a public one is bound to the key of its access token (RFC 9449 §5).
+        let public = client.kind == ClientKind::Public;
+        let refresh_key = reach.cnf.clone().filter(|_| public);
         let sealer = Sealer {
             root: roots.by_id(&record.root).ok_or(TokenFault::Unreadable)?,
             family: record.id,
@@ -663,6 +714,7 @@ where
                 let granted = Reach {
                     scope: opened.meta.scope.clone(),
                     audiences: opened.meta.audiences.clone(),
+                    cnf: refresh_key,
                 };
                 let idle = self.config.lifetimes.refresh_token_idle;
                 sealer.token(&meta(TokenKind::Refresh, granted, idle))
@@ -676,11 +728,23 @@ where
             },
             access_entry: access.1,
             refresh_entry,
+            token_type: access_meta.token_type(),
             scope: access_meta.scope,
             expires_at: access_meta.expires_at,
             subject_tag: opened.subject_tag,
             family_tag: record.id.tag(),
         })
+    }
+
+    /// Sees to it that a proof counts once. The last thing before a grant is used: an
+    /// unauthenticated request writes nothing (invariant 10).
+    async fn use_up(&self, proof: Option<&Proof>) -> Result<(), IssueError> {
+        let Some(proof) = proof else { return Ok(()) };
+        if proof.use_up(&self.store).await? {
+            Ok(())
+        } else {
+            Err(IssueError::InvalidProof(ProofFault::Replayed))
+        }
     }
 
     /// Revokes, whatever happens meanwhile.
@@ -756,16 +820,30 @@ impl<S: UseOnce, R> TokenService<S, R> {
     }
 }
 
-/// What a token may do, and where.
+/// What a token may do, where, and in whose hand.
 struct Reach {
     scope: ScopeSet,
     audiences: Vec<String>,
+    cnf: Option<Confirmation>,
+}
+
+/// For whom a token shall be good, and to which key it shall be bound.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    targets: &'a Targets<'a>,
+    proof: Option<&'a Proof>,
+}
+
+impl Asked<'_> {
+    fn key(&self) -> Option<&Thumbprint> {
+        self.proof.map(Proof::key)
+    }
 }
 
 /// What a client asks for when it refreshes: no more than was granted.
 struct Narrower<'a> {
     scope: Option<&'a ScopeSet>,
-    targets: &'a Targets<'a>,
+    asked: Asked<'a>,
 }
 
 /// What a refresh token is worth.
@@ -784,6 +862,7 @@ struct Minted {
     access_entry: TokenEntry,
     refresh_entry: Option<TokenEntry>,
     scope: ScopeSet,
+    token_type: &'static str,
     expires_at: UnixTime,
     subject_tag: String,
     family_tag: String,
@@ -815,6 +894,7 @@ impl Minted {
             expires_in: self.expires_at.since(now),
             pair: self.pair,
             scope: self.scope,
+            token_type: self.token_type,
             subject_tag: self.subject_tag,
             family_tag: self.family_tag,
             healed: false,
@@ -828,6 +908,7 @@ fn heal(
     token: &OpaqueToken,
     entry: &TokenEntry,
     opened: &Opened,
+    key: Option<&Thumbprint>,
     roots: &RootKeys,
     now: UnixTime,
 ) -> Result<Refresh, IssueError> {
@@ -849,14 +930,28 @@ fn heal(
         return Ok(Refresh::Reused);
     }
     let meta = grant::open_meta(record, &pair.access, &opened.data_key)?;
+    // The same pair is bound to the same key, or to none.
+    if meta.key() != key {
+        return Err(GrantFault::Key.into());
+    }
     Ok(Refresh::Heal(Box::new(Issued {
         expires_in: meta.expires_at.since(now),
+        token_type: meta.token_type(),
         scope: meta.scope,
         pair,
         subject_tag: opened.subject_tag.clone(),
         family_tag: record.id.tag(),
         healed: true,
     })))
+}
+
+/// RFC 9449 §5.2.
+fn demand_proof(client: &ClientConfig, proof: Option<&Proof>) -> Result<(), IssueError> {
+    if client.dpop_bound_access_tokens && proof.is_none() {
+        Err(IssueError::InvalidProof(ProofFault::Missing))
+    } else {
+        Ok(())
+    }
 }
 
 fn is_used(record: &FamilyRecord, digest: TokenDigest) -> bool {

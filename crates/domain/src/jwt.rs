@@ -6,6 +6,7 @@
 use crate::claims::{UserClaims, client_subject};
 use crate::config::{AudienceConfig, ClaimName, Config};
 use crate::delegation::Actor;
+use crate::dpop::Confirmation;
 use crate::grant::{Grant, TokenMeta};
 use crate::time::UnixTime;
 use crate::token::{TokenKind, sha256};
@@ -165,6 +166,8 @@ pub struct AccessClaims<'a> {
     scope: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     act: Option<&'a Actor>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cnf: Option<&'a Confirmation>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     user: Option<UserPart<'a>>,
 }
@@ -210,6 +213,7 @@ impl<'a> AccessClaims<'a> {
             jti,
             scope: meta.scope.to_string(),
             act: meta.delegation.act.as_ref(),
+            cnf: meta.cnf.as_ref(),
             user: grant
                 .user
                 .as_ref()

@@ -13,6 +13,7 @@ pub mod claims;
 pub mod client;
 pub mod config;
 pub mod delegation;
+pub mod dpop;
 pub mod family;
 pub mod grant;
 mod identity;

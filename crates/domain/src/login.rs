@@ -430,6 +430,7 @@ where
             notes_first_use: false,
             code: None,
             delegation: Delegation::default(),
+            cnf: None,
         };
         let (token, subject_tag) = self.create(&grant, &meta, started_at).await?;
         Ok(SignedIn::Browser {

@@ -4,7 +4,8 @@
 use crate::config::{Config, FieldConfig, RouteConfig};
 use crate::grant::{Grant, TokenMeta};
 use crate::time::UnixTime;
-use serde::{Deserialize, Serialize};
+use serde::de::{self, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::collections::HashMap;
 
 /// The method of a WebSocket's `$connect`. No HTTP route has it, and `ANY` does not
@@ -33,6 +34,71 @@ pub enum TokenDemand {
     None,
 }
 
+/// Whether a route takes proofs of possession (RFC 9449).
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum DpopDemand {
+    /// Nothing is said: it does where its authorizer is asked for every request.
+    #[default]
+    Unsaid,
+    /// `"optional"`: it does, beside tokens that are bound to nothing. Its authorizer
+    /// is asked for every request.
+    Optional,
+    /// `true`: only tokens that are bound to a key pass.
+    Required,
+}
+
+impl DpopDemand {
+    #[expect(
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde's `skip_serializing_if` calls it so"
+    )]
+    pub(crate) fn is_unsaid(&self) -> bool {
+        *self == Self::Unsaid
+    }
+}
+
+impl<'de> Deserialize<'de> for DpopDemand {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Switch;
+
+        impl Visitor<'_> for Switch {
+            type Value = DpopDemand;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("true, false or \"optional\" as dpop")
+            }
+
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<DpopDemand, E> {
+                Ok(if on {
+                    DpopDemand::Required
+                } else {
+                    DpopDemand::Unsaid
+                })
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<DpopDemand, E> {
+                if word == "optional" {
+                    Ok(DpopDemand::Optional)
+                } else {
+                    Err(E::invalid_value(Unexpected::Str(word), &self))
+                }
+            }
+        }
+
+        deserializer.deserialize_any(Switch)
+    }
+}
+
+impl Serialize for DpopDemand {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Unsaid => serializer.serialize_bool(false),
+            Self::Optional => serializer.serialize_str("optional"),
+            Self::Required => serializer.serialize_bool(true),
+        }
+    }
+}
+
 /// Why a known token does not pass.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {
@@ -40,6 +106,8 @@ pub enum Refusal {
     NoRoute,
     /// The route is not for users, or not for machines.
     TokenKind,
+    /// The token is bound to no key.
+    Dpop,
     /// The token is not good for this audience.
     Audience,
     /// The client may not pass.
@@ -58,6 +126,7 @@ impl Refusal {
         match self {
             Self::NoRoute => "no_route",
             Self::TokenKind => "token_kind",
+            Self::Dpop => "dpop",
             Self::Audience => "audience",
             Self::Client => "client",
             Self::Scope => "scope",
@@ -288,6 +357,8 @@ pub struct Demands<'a> {
     pub acr: &'a [String],
     /// The oldest acceptable sign-in, in seconds.
     pub max_age: Option<u64>,
+    /// Whether it must be bound to a key.
+    pub bound: bool,
 }
 
 impl RouteConfig {
@@ -303,6 +374,7 @@ impl RouteConfig {
             any_role: &self.any_role,
             acr: &self.acr,
             max_age: self.max_age,
+            bound: self.dpop == DpopDemand::Required,
         }
     }
 
@@ -351,6 +423,8 @@ impl FieldConfig {
             any_role: &self.any_role,
             acr: &self.acr,
             max_age: self.max_age,
+            // As for the whole graph.
+            bound: false,
         }
     }
 }
@@ -382,6 +456,7 @@ impl Demands<'_> {
             any_role: &[],
             acr: &[],
             max_age: None,
+            bound: false,
         };
         *self == nothing
     }
@@ -406,6 +481,7 @@ impl Demands<'_> {
         let scope = &meta.scope;
         let conditions = [
             (kind_fits, Refusal::TokenKind),
+            (!self.bound || meta.cnf.is_some(), Refusal::Dpop),
             (meta.is_good_for(self.audience), Refusal::Audience),
             (
                 self.clients.is_empty() || self.clients.iter().any(|id| id == meta.client_id()),

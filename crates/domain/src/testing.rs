@@ -73,6 +73,7 @@ pub(crate) fn meta() -> TokenMeta {
         notes_first_use: false,
         code: None,
         delegation: Delegation::default(),
+        cnf: None,
     }
 }
 

@@ -11,5 +11,6 @@ pub mod entry;
 pub mod headers;
 #[cfg(feature = "http")]
 pub mod http;
+mod path;
 pub mod settings;
 pub mod telemetry;

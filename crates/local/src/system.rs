@@ -19,6 +19,7 @@ use crate::function::Function;
 use crate::idp::{DemoIdp, DemoIdpError, DemoIdpOptions};
 use crate::services::{ORDERS, PROFILE, Services};
 use cloakroom_domain::config::{self, Config, ConfigError};
+use cloakroom_domain::policy::DpopDemand;
 use cloakroom_domain::ports::{Clock, World};
 use cloakroom_verify::Verifier;
 use functions::Functions;
@@ -220,6 +221,10 @@ impl System {
             },
             // Behind CloudFront the edge gives the header its name back.
             remaps_www_authenticate: false,
+            names_dpop: config
+                .routes
+                .iter()
+                .any(|route| route.dpop != DpopDemand::Unsaid),
             routes: routes::all(&config, options.flavour, &functions, &services)?,
             clock: world.clock,
         })?;

@@ -5,7 +5,7 @@ use cloakroom_domain::authorize::{
     Authorizer, Facts, Origin as CameFrom, Outage, Rejection, Scheme, Verdict,
 };
 use cloakroom_domain::config::Config;
-use cloakroom_domain::ports::{FindFamily, ReadEpoch, Roots, Signer, UpdateFamily, World};
+use cloakroom_domain::ports::{FindFamily, ReadEpoch, Roots, Signer, UpdateFamily, UseOnce, World};
 use cloakroom_domain::time::UnixTime;
 use cloakroom_gateway::authorizer::{
     Answer, AuthorizerEvent, Credential, Encoded, EventKind, Settings, credential,
@@ -54,7 +54,7 @@ enum Judged {
 
 impl<S, G, R> Handler<S, G, R>
 where
-    S: FindFamily + UpdateFamily + ReadEpoch,
+    S: FindFamily + UpdateFamily + UseOnce + ReadEpoch,
     G: Signer,
     R: Roots,
 {
@@ -148,7 +148,7 @@ where
         if !apis.is_empty() && !apis.contains(&event.asker) {
             return Err(Judged::Unauthorized("foreign_api"));
         }
-        let presented = credential(event.kind, &event.headers, self.config.edge)
+        let presented = credential(event, self.config.edge)
             .map_err(|missing| Judged::Unauthorized(missing.name()))?;
         if METHOD_OVERRIDES
             .iter()

@@ -1,6 +1,7 @@
 //! Authorization server metadata (RFC 8414 §2).
 
 use cloakroom_domain::config::{ClientProof, Config, GrantKind};
+use cloakroom_domain::dpop;
 use cloakroom_domain::issue::exchange;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -33,6 +34,8 @@ pub(crate) struct Metadata<'a> {
     introspection_signing_alg_values_supported: [&'static str; 1],
     code_challenge_methods_supported: [&'static str; 1],
     authorization_response_iss_parameter_supported: bool,
+    /// RFC 9449 §5.1.
+    dpop_signing_alg_values_supported: [&'static str; 5],
 }
 
 /// How clients prove who they are.
@@ -104,6 +107,7 @@ impl<'a> Metadata<'a> {
             introspection_signing_alg_values_supported: [config.jwt.algorithm.name()],
             code_challenge_methods_supported: ["S256"],
             authorization_response_iss_parameter_supported: true,
+            dpop_signing_alg_values_supported: dpop::ALGORITHMS,
         }
     }
 }

@@ -153,6 +153,7 @@ pub(crate) fn authorization_params(params: &Params) -> AuthorizationParams<'_> {
         request_uri: params.get("request_uri"),
         login_hint: params.get("login_hint"),
         idp: params.get("idp"),
+        dpop_jkt: params.get("dpop_jkt"),
         resources: params.all("resource").collect(),
     }
 }

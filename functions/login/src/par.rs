@@ -27,9 +27,15 @@ where
 {
     /// `POST /oauth/par`
     pub(crate) async fn push(&self, request: &Request) -> Response {
-        self.pushed(request)
-            .await
-            .unwrap_or_else(OAuthError::to_response)
+        let answer = self.pushed(request).await;
+        let answer = answer.unwrap_or_else(OAuthError::to_response);
+        if !request.headers().contains("dpop") {
+            return answer;
+        }
+        match self.service.fresh_nonce().await {
+            Some(nonce) => answer.dpop_nonce(&nonce),
+            None => answer,
+        }
     }
 
     async fn pushed(&self, request: &Request) -> Result<Response, OAuthError> {
@@ -38,6 +44,16 @@ where
                 .word("reason", error.code())
                 .emit();
             error
+        };
+        // Before the client's assertion is used up: a client that is told to use a nonce
+        // tries again.
+        let proof = match request.proof() {
+            Ok(None) => None,
+            Ok(Some(proof)) => {
+                let judged = self.service.judge_proof(proof).await;
+                Some(judged.map_err(|error| refused(error.into()))?)
+            }
+            Err(fault) => return Err(refused(OAuthError::InvalidDpopProof(fault))),
         };
         request
             .refuse_query()
@@ -59,7 +75,8 @@ where
             credentials = credentials.proven_by(proven);
         }
         let params = authorization_params(&form);
-        match self.service.push(&credentials.as_claimed(), &params).await {
+        let (client, proof) = (credentials.as_claimed(), proof.as_ref());
+        match self.service.push(&client, &params, proof).await {
             Ok(pushed) => {
                 self.line(request, "par", "pushed").emit();
                 let body = PushedBody {

@@ -7,6 +7,7 @@ mod introspect;
 use asked::Asked;
 use cloakroom_domain::client::assertion::AssertionError;
 use cloakroom_domain::config::Config;
+use cloakroom_domain::dpop::{Proof, ProofError};
 use cloakroom_domain::introspect::Introspector;
 use cloakroom_domain::issue::exchange::SubjectFault;
 use cloakroom_domain::issue::target::Targets;
@@ -109,11 +110,48 @@ where
             return Response::method_not_allowed("POST");
         }
         let answer = match request.path() {
-            "/oauth/token" => self.token(&request).await,
+            "/oauth/token" => return self.token_with_nonce(&request).await,
             "/oauth/introspect" => self.introspect(&request).await,
             _ => self.revoke(&request).await,
         };
         answer.unwrap_or_else(OAuthError::to_response)
+    }
+
+    /// The token endpoint's answer, with the nonce of now for whoever uses them: a nonce
+    /// that is about to be over is replaced before it is refused (RFC 9449 §8.2).
+    async fn token_with_nonce(&self, request: &Request) -> Response {
+        let answer = self.token(request).await;
+        let answer = answer.unwrap_or_else(OAuthError::to_response);
+        if !request.headers().contains("dpop") {
+            return answer;
+        }
+        match self.service.fresh_nonce().await {
+            Some(nonce) => answer.dpop_nonce(&nonce),
+            None => answer,
+        }
+    }
+
+    /// The proof of possession, if one came. Before the client's assertion is used up:
+    /// a client that is told to use a nonce tries again.
+    async fn proof(&self, request: &Request) -> Result<Option<Proof>, OAuthError> {
+        let judged = match request.proof() {
+            Ok(None) => return Ok(None),
+            Ok(Some(proof)) => self.service.judge_proof(proof).await,
+            Err(fault) => Err(fault.into()),
+        };
+        judged.map(Some).map_err(|error| {
+            let (outcome, why) = match error {
+                ProofError::Invalid(fault) => ("refused", fault.name()),
+                ProofError::Nonce => ("refused", "use_dpop_nonce"),
+                ProofError::Unavailable => ("unavailable", "the root keys are unavailable"),
+            };
+            Decision::new("token", outcome)
+                .id("request_id", request.request_id())
+                .calls(&self.meter.take())
+                .word("reason", why)
+                .emit();
+            error.into()
+        })
     }
 
     /// The form and who sent it. Parameters in the query would end in access logs, so
@@ -147,6 +185,7 @@ where
     }
 
     async fn token(&self, request: &Request) -> Result<Response, OAuthError> {
+        let proof = self.proof(request).await?;
         let (form, credentials) = self.read(request, "token").await?;
         let line = |outcome| {
             Decision::new("token", outcome)
@@ -162,11 +201,16 @@ where
         };
         let (client, targets) = (credentials.as_claimed(), targets(&form));
         let issued = match &asked {
-            Asked::Token(request) => self.service.issue_for(&client, request, &targets).await,
+            Asked::Token(request) => {
+                self.service
+                    .issue_for(&client, request, &targets, proof.as_ref())
+                    .await
+            }
             Asked::Exchange(request) => {
-                let exchange = self
-                    .service
-                    .exchange(&client, request, &targets, &self.verifier);
+                let proof = proof.as_ref();
+                let exchange =
+                    self.service
+                        .exchange(&client, request, &targets, proof, &self.verifier);
                 // On the heap: a provider may have to be asked for its keys.
                 Box::pin(exchange).await
             }
@@ -241,7 +285,7 @@ fn success(issued: &Issued, issued_token_type: Option<&'static str>) -> Response
     let body = TokenResponse {
         access_token: issued.pair.access.expose(),
         issued_token_type,
-        token_type: "Bearer",
+        token_type: issued.token_type,
         expires_in: issued.expires_in,
         refresh_token: issued.pair.refresh.as_ref().map(OpaqueToken::expose),
         scope: issued.scope.to_string(),
@@ -255,6 +299,7 @@ fn to_oauth(error: IssueError) -> OAuthError {
         IssueError::UnauthorizedClient => OAuthError::UnauthorizedClient,
         // Which of the faults it was is nobody's business but the log's (D46).
         IssueError::InvalidGrant(_) => OAuthError::InvalidGrant,
+        IssueError::InvalidProof(fault) => OAuthError::InvalidDpopProof(fault),
         IssueError::InvalidScope => OAuthError::InvalidScope,
         IssueError::InvalidTarget => OAuthError::InvalidTarget,
         // Not `invalid_grant` (RFC 8693 §2.2.2), and no more is said.
@@ -272,6 +317,7 @@ fn outcome(error: IssueError) -> &'static str {
         IssueError::InvalidClient
         | IssueError::UnauthorizedClient
         | IssueError::InvalidGrant(_)
+        | IssueError::InvalidProof(_)
         | IssueError::InvalidScope
         | IssueError::InvalidTarget
         | IssueError::InvalidSubject(_)
@@ -283,6 +329,7 @@ fn log_failure(line: Decision, error: IssueError) -> Decision {
     match error {
         IssueError::InvalidClient => line.word("reason", "invalid_client"),
         IssueError::UnauthorizedClient => line.word("reason", "unauthorized_client"),
+        IssueError::InvalidProof(fault) => line.word("reason", fault.name()),
         IssueError::InvalidScope => line.word("reason", "invalid_scope"),
         IssueError::Unavailable(why) => line.word("reason", why),
         IssueError::InvalidTarget => line.word("reason", "invalid_target"),
@@ -305,7 +352,8 @@ fn log_failure(line: Decision, error: IssueError) -> Decision {
                 | GrantFault::Revoked
                 | GrantFault::Expired
                 | GrantFault::OtherClient
-                | GrantFault::Binding => line,
+                | GrantFault::Binding
+                | GrantFault::Key => line,
             }
         }
     }

@@ -71,6 +71,7 @@ async fn api(authorizer: Option<Authorizer>, integration: Integration) -> String
         domain_name: "localhost".to_owned(),
         edge: Edge::None,
         remaps_www_authenticate: false,
+        names_dpop: false,
         routes: vec![Route {
             method: None,
             resource: "/api/{proxy+}".to_owned(),

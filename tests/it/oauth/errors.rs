@@ -652,10 +652,12 @@ async fn every_error_of_the_api_is_known() {
 }
 
 /// All that is known to be answered.
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 9] = [
     include_str!("authorize/errors.txt"),
     include_str!("errors/api.txt"),
     include_str!("errors/documents.txt"),
+    // Made in `dpop.rs`.
+    include_str!("errors/dpop.txt"),
     include_str!("errors/introspect.txt"),
     include_str!("errors/revoke.txt"),
     include_str!("errors/session.txt"),

@@ -35,6 +35,11 @@ impl Gallery {
             .iter()
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
             .filter(|line| !is_of_the_transport(line))
+            .map(|line| match line.split_once(": ") {
+                // A nonce is of its time.
+                Some((name @ "dpop-nonce", _)) => format!("{name}: …"),
+                _ => line,
+            })
             .collect();
         headers.sort();
         let body = without_style(&answer.text().await.unwrap());

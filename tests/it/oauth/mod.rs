@@ -3,6 +3,7 @@
 mod attacks;
 mod authorize;
 mod documents;
+pub(crate) mod dpop;
 mod errors;
 mod gallery;
 pub(crate) mod introspection;

@@ -15,8 +15,8 @@ use cloakroom_domain::grant::{self, Grant, Sealer, TokenMeta, TokenPair};
 use cloakroom_domain::issue::{GrantFault, IssueError, TokenRequest, TokenService};
 use cloakroom_domain::jwt::Algorithm;
 use cloakroom_domain::ports::{
-    Clock, CreateError, CreateFamily, FindFamily, ReadEpoch, Roots, SignError, Signer, SigningKey,
-    StoreError, UpdateError, UpdateFamily, World,
+    Clock, CreateError, CreateFamily, FindFamily, OnceName, ReadEpoch, Roots, SignError, Signer,
+    SigningKey, StoreError, UpdateError, UpdateFamily, UseOnce, World,
 };
 use cloakroom_domain::seal::{RootKey, RootKeys, SealingKey};
 use cloakroom_domain::time::UnixTime;
@@ -443,6 +443,16 @@ impl CreateFamily for Store {
         _: UnixTime,
     ) -> Result<(), CreateError> {
         panic!("nothing here starts a family")
+    }
+}
+
+impl UseOnce for Store {
+    async fn use_once(&self, _: &OnceName, _: UnixTime) -> Result<bool, StoreError> {
+        panic!("nothing here brings a proof of possession")
+    }
+
+    async fn was_used(&self, _: &OnceName) -> Result<bool, StoreError> {
+        panic!("nothing here brings a proof of possession")
     }
 }
 

@@ -10,7 +10,9 @@ use super::{
 };
 use crate::claims::CLIENT_NAMESPACE;
 use crate::jwt::RESERVED;
-use crate::policy::{CONNECT, CONNECT_PATH, GRAPHQL, PathPattern, TokenDemand, one_verdict};
+use crate::policy::{
+    CONNECT, CONNECT_PATH, DpopDemand, GRAPHQL, PathPattern, TokenDemand, one_verdict,
+};
 use crate::scope::is_scope_token;
 use std::collections::BTreeSet;
 
@@ -459,7 +461,23 @@ fn route_demands(config: &Config, route: &RouteConfig, at: &str, fault: &mut imp
     let demands_token = demands_user
         || !route.scopes.is_empty()
         || !route.any_scope.is_empty()
-        || !route.clients.is_empty();
+        || !route.clients.is_empty()
+        || route.dpop != DpopDemand::Unsaid;
+    // Inside the TTL a stolen token would pass without a proof (D35).
+    let cached = config.gateway_ttl() > 0 && !config.authorizer.dpop_authorizer;
+    if cached && route.dpop != DpopDemand::Unsaid {
+        fault(format!(
+            "{at}.dpop: the gateway would keep the authorizer's answer for {} s; give such routes an authorizer of their own with TTL 0 and say so by authorizer.dpop_authorizer",
+            config.gateway_ttl()
+        ));
+    }
+    let key = (route.method.as_str(), route.path.as_str());
+    let elsewhere = key == (CONNECT, CONNECT_PATH) || key == GRAPHQL;
+    if route.dpop != DpopDemand::Unsaid && (elsewhere || config.authorizer.token_authorizer) {
+        fault(format!(
+            "{at}.dpop: a TOKEN authorizer, a WebSocket and AppSync hand over no proof"
+        ));
+    }
     match route.token {
         TokenDemand::None if demands_token => {
             fault(format!(

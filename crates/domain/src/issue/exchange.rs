@@ -6,11 +6,15 @@
 //! user whose ID token is presented gets a family of one token.
 
 use super::target::{self, Targets};
-use super::{GrantFault, IssueError, Issued, MAX_ATTEMPTS, OFFLINE_ACCESS, TokenService, parse};
+use super::{
+    Asked, GrantFault, IssueError, Issued, MAX_ATTEMPTS, OFFLINE_ACCESS, TokenService,
+    demand_proof, parse,
+};
 use crate::claims::client_subject;
 use crate::client::ClientCredentials;
 use crate::config::{ClientConfig, GrantKind};
 use crate::delegation::Delegation;
+use crate::dpop::Proof;
 use crate::family::{
     Change, Condition, FamilyId, FamilyKind, FamilyRecord, FamilyState, MAX_TOKENS, TokenEntry,
     TokenState, Transition,
@@ -19,7 +23,7 @@ use crate::grant::{self, Grant, Opened, Sealer, TokenFault, TokenMeta, TokenPair
 use crate::jwt;
 use crate::ports::{
     Clock, CreateError, CreateFamily, FindFamily, IdpError, ReadEpoch, Roots, UpdateError,
-    UpdateFamily, VerifySubjectToken,
+    UpdateFamily, UseOnce, VerifySubjectToken,
 };
 use crate::scope::ScopeSet;
 use crate::seal::RootKeys;
@@ -127,7 +131,7 @@ struct Exchange<'a> {
     client: &'a ClientConfig,
     token: &'a OpaqueToken,
     scope: Option<&'a ScopeSet>,
-    targets: &'a Targets<'a>,
+    asked: Asked<'a>,
     actor: Option<&'a ActingParty>,
     roots: &'a RootKeys,
     epoch: UnixTime,
@@ -144,10 +148,12 @@ struct Sibling {
 
 impl<S, R> TokenService<S, R>
 where
-    S: FindFamily + UpdateFamily + CreateFamily + ReadEpoch,
+    S: FindFamily + UpdateFamily + CreateFamily + UseOnce + ReadEpoch,
     R: Roots,
 {
-    /// Exchanges a token.
+    /// Exchanges a token. What comes out is bound to the key of `proof`, if there is
+    /// one; a token that is bound itself counts only beside a proof of its own key
+    /// (RFC 9700 §4.10).
     ///
     /// # Errors
     ///
@@ -158,12 +164,15 @@ where
         credentials: &ClientCredentials<'_>,
         request: &ExchangeRequest<'_>,
         targets: &Targets<'_>,
+        proof: Option<&Proof>,
         providers: &impl VerifySubjectToken,
     ) -> Result<Issued, IssueError> {
         let client = self.authenticate(credentials)?;
         if !client.grants.contains(&GrantKind::TokenExchange) {
             return Err(IssueError::UnauthorizedClient);
         }
+        demand_proof(client, proof)?;
+        let asked = Asked { targets, proof };
         let scope = request.scope.map(ScopeSet::parse).transpose();
         let scope = scope.map_err(|_| IssueError::InvalidScope)?;
         let scope = scope.as_ref();
@@ -171,8 +180,8 @@ where
             TokenType::AccessToken => {
                 let token =
                     parse(request.subject_token, TokenKind::Access).map_err(SubjectFault::Token)?;
-                let actor = self.actor(client, request.actor_token).await?;
-                self.exchange_own(client, &token, scope, targets, actor.as_ref())
+                let actor = self.actor(client, request.actor_token, proof).await?;
+                self.exchange_own(client, &token, scope, asked, actor.as_ref())
                     .await
             }
             TokenType::IdToken => {
@@ -184,8 +193,8 @@ where
                 let vouched = providers
                     .verify_subject_token(trusted, request.subject_token, now)
                     .await?;
-                let actor = self.actor(client, request.actor_token).await?;
-                self.exchange_vouched(client, vouched, scope, targets, actor.as_ref())
+                let actor = self.actor(client, request.actor_token, proof).await?;
+                self.exchange_vouched(client, vouched, scope, asked, actor.as_ref())
                     .await
             }
         }
@@ -197,7 +206,7 @@ where
         client: &ClientConfig,
         token: &OpaqueToken,
         scope: Option<&ScopeSet>,
-        targets: &Targets<'_>,
+        asked: Asked<'_>,
         actor: Option<&ActingParty>,
     ) -> Result<Issued, IssueError> {
         let roots = self.roots().await?;
@@ -207,18 +216,20 @@ where
             .await
             .map_err(as_subject)?
             .ok_or(SubjectFault::Token(GrantFault::Unknown))?;
+        let mut proof = asked.proof;
         for _ in 0..MAX_ATTEMPTS {
             let exchange = Exchange {
                 client,
                 token,
                 scope,
-                targets,
+                asked,
                 actor,
                 roots: &roots,
                 epoch,
                 now: self.world.now(),
             };
             let (sibling, transition) = self.sibling(&exchange, &record)?;
+            self.use_up(proof.take()).await?;
             match self.store.update_family(&transition).await {
                 Ok(()) => return Ok(sibling.into_issued(record.id, exchange.now)),
                 Err(UpdateError::Refused(Some(current))) => {
@@ -254,6 +265,7 @@ where
         if self.config.client(owner).is_none() || !client.exchanges.iter().any(|id| id == owner) {
             return Err(SubjectFault::NotForThisClient.into());
         }
+        prove_key(&opened, exchange.asked.proof)?;
         let meta = self.meta_of_sibling(exchange, &opened)?;
         let (first_use, dead) = housekeeping(record, &opened, now);
         let live = record
@@ -318,7 +330,7 @@ where
             kind: TokenKind::Access,
             client: Some(client.id.clone()),
             scope: narrow_scope(client, Some(&opened.meta.scope), exchange.scope)?,
-            audiences: exchange.targets.narrow(&self.config, &audiences)?,
+            audiences: exchange.asked.targets.narrow(&self.config, &audiences)?,
             issued_at: now,
             expires_at: exchange
                 .actor
@@ -327,6 +339,7 @@ where
             notes_first_use: false,
             code: None,
             delegation,
+            cnf: exchange.asked.proof.map(Proof::confirmation),
         })
     }
 
@@ -336,7 +349,7 @@ where
         client: &ClientConfig,
         vouched: crate::ports::Vouched,
         scope: Option<&ScopeSet>,
-        targets: &Targets<'_>,
+        asked: Asked<'_>,
         actor: Option<&ActingParty>,
     ) -> Result<Issued, IssueError> {
         let now = self.world.now();
@@ -373,14 +386,16 @@ where
             kind: TokenKind::Access,
             client: Some(client.id.clone()),
             scope: narrow_scope(client, None, scope)?,
-            audiences: targets.narrow(&self.config, &client.audiences)?,
+            audiences: asked.targets.narrow(&self.config, &client.audiences)?,
             issued_at: now,
             expires_at,
             idle_expires_at: None,
             notes_first_use: false,
             code: None,
             delegation,
+            cnf: asked.proof.map(Proof::confirmation),
         };
+        self.use_up(asked.proof).await?;
         let roots = self.roots().await?;
         let (record, token) = new_family(&grant, &meta, roots.current(), &self.world)?;
         let index = grant::subject_keys(&roots, &self.config, &grant);
@@ -398,6 +413,7 @@ where
                 access: token,
                 refresh: None,
             },
+            token_type: meta.token_type(),
             scope: meta.scope,
             subject_tag: grant::subject_tag(roots.current(), &subject),
             family_tag: record.id.tag(),
@@ -411,6 +427,7 @@ where
         &self,
         client: &ClientConfig,
         text: Option<&str>,
+        proof: Option<&Proof>,
     ) -> Result<Option<ActingParty>, IssueError> {
         let Some(text) = text else { return Ok(None) };
         let token = parse(text, TokenKind::Access).map_err(SubjectFault::Token)?;
@@ -428,6 +445,7 @@ where
         if !own || opened.meta.delegation.act.is_some() {
             return Err(SubjectFault::Actor.into());
         }
+        prove_key(&opened, proof)?;
         let (first_use, _) = housekeeping(&record, &opened, now);
         if first_use {
             let transition = Transition {
@@ -483,11 +501,21 @@ impl Sibling {
                 access: self.token,
                 refresh: None,
             },
+            token_type: self.meta.token_type(),
             scope: self.meta.scope,
             subject_tag: self.subject_tag,
             family_tag: family.tag(),
             healed: false,
         }
+    }
+}
+
+/// A token that is bound to a key is worth nothing without it, to nobody.
+fn prove_key(opened: &Opened, proof: Option<&Proof>) -> Result<(), SubjectFault> {
+    if opened.meta.cnf.is_none() || opened.meta.key() == proof.map(Proof::key) {
+        Ok(())
+    } else {
+        Err(SubjectFault::Token(GrantFault::Key))
     }
 }
 

@@ -1,3 +1,5 @@
+mod dpop;
+
 use super::*;
 use crate::client::SecretHash;
 use crate::family::FamilyId;
@@ -69,6 +71,7 @@ impl Desk {
             code: Some(CodeBinding {
                 redirect_uri: REDIRECT.into(),
                 challenge: BASE64URL.encode(sha256(VERIFIER.as_bytes())),
+                jkt: None,
             }),
             ..meta()
         };

@@ -317,8 +317,10 @@ where
             code: Some(CodeBinding {
                 redirect_uri: request.redirect_uri.clone(),
                 challenge: request.challenge.clone(),
+                jkt: request.dpop_jkt.clone(),
             }),
             delegation: Delegation::default(),
+            cnf: None,
         };
         let (code, _) = self.create(&grant, &meta, started_at).await?;
         Ok(request.answer(&self.config, &[("code", code.expose())]))

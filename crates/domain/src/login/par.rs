@@ -12,6 +12,7 @@ use super::request::{AnswerError, AuthorizationParams, Demands, NativeRequest, R
 use super::{LoginError, LoginService, once, request};
 use crate::client::{self, ClientCredentials};
 use crate::config::GrantKind;
+use crate::dpop::{self, Proof, ProofError};
 use crate::ports::{
     Clock, CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, SignError, UpdateFamily,
     UseOnce,
@@ -66,8 +67,26 @@ where
     R: Roots,
     P: IdentityProviders,
 {
+    /// Judges the proof of possession that came with a pushed request. That it counts
+    /// once is not noted: an unauthenticated request writes nothing (invariant 10), and
+    /// presented again it could only ask for a code of the same key.
+    ///
+    /// # Errors
+    ///
+    /// See [`ProofError`].
+    pub async fn judge_proof(&self, proof: &str) -> Result<Proof, ProofError> {
+        let now = self.world.now();
+        dpop::judge_with_nonce(&self.config, &self.roots, proof, "/oauth/par", now).await
+    }
+
+    /// The nonce that proofs are to have from now on.
+    pub async fn fresh_nonce(&self) -> Option<String> {
+        dpop::fresh_nonce(&self.roots, self.world.now()).await
+    }
+
     /// Takes a request out of the browser's hands. Judged as at the authorization
-    /// endpoint.
+    /// endpoint; the code is bound to the key of `proof`, if there is one (RFC 9449
+    /// §10.1).
     ///
     /// # Errors
     ///
@@ -76,6 +95,7 @@ where
         &self,
         credentials: &ClientCredentials<'_>,
         params: &AuthorizationParams<'_>,
+        proof: Option<&Proof>,
     ) -> Result<Pushed, PushError> {
         let client =
             client::authenticate(&self.config, credentials).ok_or(PushError::InvalidClient)?;
@@ -93,6 +113,16 @@ where
         if params.client_id != Some(client.id.as_str()) {
             return Err(PushError::Malformed("client_id is another client's"));
         }
+        let key = proof.map(|proof| proof.key().as_str());
+        if params.dpop_jkt.is_some() && key.is_some() && params.dpop_jkt != key {
+            return Err(PushError::Malformed(
+                "dpop_jkt is not the key of the DPoP proof",
+            ));
+        }
+        let params = AuthorizationParams {
+            dpop_jkt: params.dpop_jkt.or(key),
+            ..params
+        };
         let (_, request, demands) =
             request::judge(&params, &self.config).map_err(|fault| match fault {
                 RequestFault::Shown(_) => {

@@ -2,6 +2,7 @@
 //! RFC 8252, OpenID Connect Core §3.1.2.1), judged.
 
 use crate::config::{ClientConfig, ClientKind, Config, GrantKind};
+use crate::dpop::Thumbprint;
 use crate::issue::OFFLINE_ACCESS;
 use crate::issue::target::Targets;
 use crate::scope::ScopeSet;
@@ -40,6 +41,8 @@ pub struct AuthorizationParams<'a> {
     pub login_hint: Option<&'a str>,
     /// `idp`: ours; which provider.
     pub idp: Option<&'a str>,
+    /// `dpop_jkt`: the only key that may redeem the code (RFC 9449 §10).
+    pub dpop_jkt: Option<&'a str>,
     /// `resource`, as often as it was there (RFC 8707 §2.1).
     pub resources: Vec<&'a str>,
 }
@@ -67,6 +70,9 @@ pub struct NativeRequest {
     /// Digest of the request URI, if it was pushed: good for one code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) pushed: Option<String>,
+    /// The only key that may redeem the code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) dpop_jkt: Option<Thumbprint>,
 }
 
 impl std::fmt::Debug for NativeRequest {
@@ -237,6 +243,7 @@ pub(super) fn judge<'a>(
         audiences: Vec::new(),
         consent: false,
         pushed: None,
+        dpop_jkt: None,
     };
     let told = judge_rest(params, client).and_then(|(scope, demands)| {
         let targets = Targets {
@@ -246,13 +253,18 @@ pub(super) fn judge<'a>(
         let audiences = targets
             .narrow(config, &client.audiences)
             .map_err(|_| AnswerError::InvalidTarget)?;
-        Ok((scope, audiences, demands))
+        let dpop_jkt = params.dpop_jkt.map(Thumbprint::parse).transpose();
+        let dpop_jkt = dpop_jkt.map_err(|_| {
+            AnswerError::InvalidRequest("dpop_jkt must be the base64url of a SHA-256")
+        })?;
+        Ok((scope, audiences, dpop_jkt, demands))
     });
     match told {
-        Ok((scope, audiences, demands)) => {
+        Ok((scope, audiences, dpop_jkt, demands)) => {
             let request = NativeRequest {
                 scope,
                 audiences,
+                dpop_jkt,
                 consent: demands.prompt.consent,
                 ..request
             };

@@ -1,9 +1,9 @@
 //! Finding the one credential of a request.
 
-use super::event::EventKind;
+use super::event::{AuthorizerEvent, EventKind};
 use crate::cookies;
 use crate::headers::Headers;
-use cloakroom_domain::authorize::Scheme;
+use cloakroom_domain::authorize::{Possession, Scheme};
 use cloakroom_domain::config::Edge;
 
 /// In an HTTP API the edge function moves the client's `Authorization` here.
@@ -19,7 +19,7 @@ const SUBPROTOCOLS: &str = "sec-websocket-protocol";
 #[derive(Clone, Copy, Eq, PartialEq)]
 pub struct Credential<'a> {
     /// How.
-    pub scheme: Scheme,
+    pub scheme: Scheme<'a>,
     /// The token text. Its shape was not looked at.
     pub text: &'a str,
     /// Whether a browser added it by itself, so that CSRF must be ruled out here.
@@ -39,8 +39,12 @@ pub enum Missing {
     Nothing,
     /// More than one credential: whichever we took would be a guess (D19, D27).
     Ambiguous,
-    /// Not `Bearer`, or `Session` where there is no edge function (D26, D30).
+    /// Neither `Bearer` nor `DPoP`, or `Session` where there is no edge function (D26,
+    /// D30).
     Scheme,
+    /// `DPoP` without a proof, as always where the event holds one header alone, or with
+    /// more than one (RFC 9449 §4.3).
+    Proof,
     /// A cookie that did not come through the edge function, though there is one.
     Bypass,
 }
@@ -52,6 +56,7 @@ impl Missing {
             Self::Nothing => "no_credential",
             Self::Ambiguous => "ambiguous",
             Self::Scheme => "scheme",
+            Self::Proof => "no_single_proof",
             Self::Bypass => "edge_bypass",
         }
     }
@@ -62,26 +67,23 @@ impl Missing {
 /// # Errors
 ///
 /// [`Missing`] if there is none, or not exactly one.
-pub fn credential(
-    kind: EventKind,
-    headers: &Headers,
-    edge: Edge,
-) -> Result<Credential<'_>, Missing> {
-    match kind {
-        EventKind::WebSocket => of_websocket(headers),
-        EventKind::AppSync => of_appsync(headers),
+pub fn credential(event: &AuthorizerEvent, edge: Edge) -> Result<Credential<'_>, Missing> {
+    match event.kind {
+        EventKind::WebSocket => of_websocket(event),
+        EventKind::AppSync => of_appsync(event),
         EventKind::RestToken
         | EventKind::RestRequest
         | EventKind::HttpV1
         | EventKind::HttpV2
         | EventKind::FunctionUrl
-        | EventKind::LoadBalancer { .. } => of_request(kind, headers, edge),
+        | EventKind::LoadBalancer { .. } => of_request(event, edge),
     }
 }
 
-fn of_request(kind: EventKind, headers: &Headers, edge: Edge) -> Result<Credential<'_>, Missing> {
+fn of_request(event: &AuthorizerEvent, edge: Edge) -> Result<Credential<'_>, Missing> {
+    let headers = &event.headers;
     let one = |name| headers.one(name).map_err(|_| Missing::Ambiguous);
-    let renamed = if kind.is_http_api() {
+    let renamed = if event.kind.is_http_api() {
         one(RENAMED_HEADER)?
     } else {
         None
@@ -100,20 +102,21 @@ fn of_request(kind: EventKind, headers: &Headers, edge: Edge) -> Result<Credenti
             text,
             from_cookie: true,
         }),
-        (Some(value), None, edge) => from_header(value, edge),
+        (Some(value), None, edge) => from_header(event, value, edge),
     }
 }
 
 /// A WebSocket API has no cache, so the cookie may come to it in every topology, and
 /// the edge function does not stand before it: `Session` is nobody's to say.
-fn of_websocket(headers: &Headers) -> Result<Credential<'_>, Missing> {
+fn of_websocket(event: &AuthorizerEvent) -> Result<Credential<'_>, Missing> {
+    let headers = &event.headers;
     let header = headers
         .one("authorization")
         .map_err(|_| Missing::Ambiguous)?;
     let cookie = cookies::value(headers, cookies::SESSION).map_err(|_| Missing::Ambiguous)?;
     match (header, cookie, ticket(headers)?) {
         (None, None, None) => Err(Missing::Nothing),
-        (Some(value), None, None) => from_header(value, Edge::None),
+        (Some(value), None, None) => from_header(event, value, Edge::None),
         (None, Some(text), None) => Ok(Credential {
             scheme: Scheme::Session,
             text,
@@ -158,11 +161,11 @@ fn subprotocols(headers: &Headers) -> impl Iterator<Item = &str> {
 
 /// AppSync hands over the whole header. Its clients send the bare token: a scheme
 /// would be taken for that of another of its modes.
-fn of_appsync(headers: &Headers) -> Result<Credential<'_>, Missing> {
-    match headers.one("authorization") {
+fn of_appsync(event: &AuthorizerEvent) -> Result<Credential<'_>, Missing> {
+    match event.headers.one("authorization") {
         Err(_) => Err(Missing::Ambiguous),
         Ok(None) => Err(Missing::Nothing),
-        Ok(Some(value)) if value.contains(' ') => from_header(value, Edge::None),
+        Ok(Some(value)) if value.contains(' ') => from_header(event, value, Edge::None),
         Ok(Some(text)) => Ok(Credential {
             scheme: Scheme::Bearer,
             text,
@@ -173,10 +176,22 @@ fn of_appsync(headers: &Headers) -> Result<Credential<'_>, Missing> {
 
 /// Exactly one space (RFC 6750 §2.1); the scheme's case does not matter
 /// (RFC 9110 §11.1), but only the edge function writes `Session`.
-fn from_header(value: &str, edge: Edge) -> Result<Credential<'_>, Missing> {
+fn from_header<'a>(
+    event: &'a AuthorizerEvent,
+    value: &'a str,
+    edge: Edge,
+) -> Result<Credential<'a>, Missing> {
     let (scheme, text) = value.split_once(' ').ok_or(Missing::Scheme)?;
     let scheme = match edge {
         _ if scheme.eq_ignore_ascii_case("bearer") => Scheme::Bearer,
+        // The URL of a WebSocket API is not ours, so a proof cannot be about it.
+        _ if scheme.eq_ignore_ascii_case("dpop") && event.kind != EventKind::WebSocket => {
+            let proof = event.headers.one("dpop").ok().flatten();
+            Scheme::Dpop(Possession {
+                proof: proof.ok_or(Missing::Proof)?,
+                path: &event.path,
+            })
+        }
         Edge::Cloudfront if scheme == "Session" => Scheme::Session,
         Edge::Cloudfront | Edge::None => return Err(Missing::Scheme),
     };

@@ -3,6 +3,7 @@
 use super::arn::MethodArn;
 use super::json::{Object, Value};
 use crate::headers::Headers;
+use crate::path::without_stage;
 use cloakroom_domain::policy;
 
 /// A question of a gateway.
@@ -19,6 +20,9 @@ pub struct AuthorizerEvent {
     /// The resource that the gateway matched: a path with its variables. Empty if we
     /// cannot be sure that everybody reads the path as we do; that matches no route.
     pub resource: String,
+    /// The path below our own URL, as the client sent it. Decides nothing: a proof of
+    /// possession must be about it. Empty where none can come.
+    pub path: String,
     /// The client's headers, cookies among them.
     pub headers: Headers,
     /// The gateway's id of the request.
@@ -115,6 +119,7 @@ impl AuthorizerEvent {
         let uri = one("x-forwarded-uri");
         let path = uri.split(['?', '#']).next().unwrap_or_default();
         self.resource = plain(path).to_owned();
+        self.path = path.to_owned();
         self.method = method;
     }
 
@@ -130,6 +135,7 @@ impl AuthorizerEvent {
             asker: arn.api_and_stage(),
             method: arn.method().to_owned(),
             resource: plain(arn.path()).to_owned(),
+            path: arn.path().to_owned(),
             headers,
             request_id: String::new(),
             arn: Some(arn),
@@ -148,11 +154,18 @@ impl AuthorizerEvent {
             && arn.method() == method
             // A WebSocket must not be answered as if it were a request.
             && !context.contains_key("connectionId");
+        let path = text(event, "path");
+        let path = if kind.is_http_api() {
+            without_stage(path, Some(arn.stage()))
+        } else {
+            path
+        };
         agrees.then(|| Self {
             kind,
             asker: arn.api_and_stage(),
             method: method.to_owned(),
             resource: resource.to_owned(),
+            path: path.to_owned(),
             headers,
             request_id: text(context, "requestId").to_owned(),
             arn: Some(arn),
@@ -175,6 +188,7 @@ impl AuthorizerEvent {
             asker: arn.api_and_stage(),
             method: policy::CONNECT.to_owned(),
             resource: policy::CONNECT_PATH.to_owned(),
+            path: String::new(),
             headers,
             request_id: text(context, "requestId").to_owned(),
             arn: Some(arn),
@@ -199,6 +213,7 @@ impl AuthorizerEvent {
             asker: arn.api_and_stage(),
             method: method.to_owned(),
             resource: resource.to_owned(),
+            path: without_stage(text(event, "rawPath"), Some(arn.stage())).to_owned(),
             headers: headers_v2(event),
             request_id: text(context, "requestId").to_owned(),
             arn: Some(arn),
@@ -220,6 +235,7 @@ impl AuthorizerEvent {
             arn: None,
             method: method.to_owned(),
             resource: resource.to_owned(),
+            path: String::new(),
             headers,
             request_id: text(context, "requestId").to_owned(),
         })
@@ -241,6 +257,7 @@ impl AuthorizerEvent {
             arn: None,
             method: text(http, "method").to_owned(),
             resource: plain(path).to_owned(),
+            path: path.to_owned(),
             headers: headers_v2(event),
             request_id: text(context, "requestId").to_owned(),
         })
@@ -263,6 +280,7 @@ impl AuthorizerEvent {
             arn: None,
             method: text(event, "httpMethod").to_owned(),
             resource: plain(text(event, "path")).to_owned(),
+            path: text(event, "path").to_owned(),
             headers,
         })
     }

@@ -6,7 +6,7 @@ mod kinds;
 use super::*;
 use crate::entry::FunctionFailure;
 use crate::headers::Headers;
-use cloakroom_domain::authorize::{Allowed, Scheme};
+use cloakroom_domain::authorize::{Allowed, Possession, Scheme};
 use cloakroom_domain::config::Edge;
 use cloakroom_domain::jwt::{Algorithm, Jwt, SigningInput};
 use proptest::prelude::*;
@@ -428,13 +428,19 @@ mod credentials {
         kind: EventKind,
         edge: Edge,
         headers: &[(&str, &str)],
-    ) -> Result<(Scheme, String, bool), Missing> {
-        let headers: Headers = headers.iter().copied().collect();
-        credential(kind, &headers, edge)
+    ) -> Result<(Scheme<'static>, String, bool), Missing> {
+        let event = AuthorizerEvent {
+            kind,
+            headers: headers.iter().copied().collect(),
+            ..parse(&rest_request()).unwrap()
+        };
+        // As long as the test run, so that what is found outlives the event.
+        let event = Box::leak(Box::new(event));
+        credential(event, edge)
             .map(|found| (found.scheme, found.text.to_owned(), found.from_cookie))
     }
 
-    fn authorization(edge: Edge, value: &str) -> Result<(Scheme, String, bool), Missing> {
+    fn authorization(edge: Edge, value: &str) -> Result<(Scheme<'static>, String, bool), Missing> {
         found(REST, edge, &[("authorization", value)])
     }
 
@@ -462,7 +468,9 @@ mod credentials {
                 "\tBearer cr_at_x",
                 " Bearer cr_at_x",
                 "Basic ZGVtbzpkZW1v",
-                "DPoP cr_at_x",
+                "DPoP\tcr_at_x",
+                " DPoP cr_at_x",
+                "DPoPcr_at_x",
                 "Bearer: cr_at_x",
                 "Bearer\u{a0}cr_at_x",
                 "Bearér cr_at_x",
@@ -489,6 +497,55 @@ mod credentials {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_bound_token_is_found_beside_exactly_one_proof() {
+        let proof = ("dpop", "h.p.s");
+        for edge in [Edge::None, Edge::Cloudfront] {
+            for scheme in ["DPoP", "dpop", "DPOP"] {
+                let value = format!("{scheme} cr_at_x");
+                let possession = Possession {
+                    proof: "h.p.s",
+                    path: "/request",
+                };
+                let expected = Ok((Scheme::Dpop(possession), "cr_at_x".to_owned(), false));
+                let header = ("authorization", value.as_str());
+                let renamed = ("x-cloakroom-token", value.as_str());
+                assert_eq!(found(REST, edge, &[header, proof]), expected);
+                assert_eq!(found(HTTP, edge, &[renamed, proof]), expected);
+                // A TOKEN event holds one header alone (specs B-rest-1).
+                assert_eq!(found(REST, edge, &[header]), Err(Missing::Proof));
+                assert_eq!(found(HTTP, edge, &[renamed]), Err(Missing::Proof));
+                for second in [proof, ("DPoP", "other")] {
+                    assert_eq!(
+                        found(REST, edge, &[header, proof, second]),
+                        Err(Missing::Proof),
+                        "RFC 9449 §4.3"
+                    );
+                }
+            }
+            // A proof is no credential.
+            assert_eq!(found(REST, edge, &[proof]), Err(Missing::Nothing));
+        }
+    }
+
+    #[test]
+    fn a_proof_is_about_the_path_that_the_client_sent() {
+        let path = |event: &Value| parse(event).unwrap().path;
+        let sent = rest_request()["path"].as_str().unwrap().to_owned();
+        assert_eq!(path(&rest_request()), sent);
+        // HTTP APIs write their stage in front, which is not in the client's URL.
+        for event in [http_v1(), http_v2()] {
+            assert_eq!(path(&event), "/request");
+        }
+        let default = |event: Value| {
+            let text = event.to_string().replace("/test/GET/", "/$default/GET/");
+            let text = text.replace(r#""stage":"test""#, r#""stage":"$default""#);
+            serde_json::from_str::<Value>(&text).unwrap()
+        };
+        let event = with(default(http_v2()), "/rawPath", json!("/test/request"));
+        assert_eq!(path(&event), "/test/request");
     }
 
     #[test]
@@ -610,9 +667,18 @@ mod credentials {
 
     #[test]
     fn a_credential_shows_nothing_of_itself() {
-        let headers = Headers::from_iter([("authorization", "Bearer canary")]);
-        let credential = credential(REST, &headers, Edge::None).unwrap();
-        assert!(!format!("{credential:?}").contains("canary"));
+        for headers in [
+            &[("authorization", "Bearer canary")][..],
+            &[("authorization", "DPoP canary"), ("dpop", "canary")],
+        ] {
+            let event = AuthorizerEvent {
+                headers: headers.iter().copied().collect::<Headers>(),
+                ..parse(&rest_request()).unwrap()
+            };
+            let credential = credential(&event, Edge::None).unwrap();
+            assert!(!format!("{credential:?}").contains("canary"));
+            assert!(!format!("{:?}", credential.scheme).contains("canary"));
+        }
     }
 }
 
@@ -923,7 +989,7 @@ proptest! {
         changed[name] = value;
         if let Ok(event) = parse(&changed) {
             for edge in [Edge::None, Edge::Cloudfront] {
-                let _ = credential(event.kind, &event.headers, edge);
+                let _ = credential(&event, edge);
             }
             let settings = Settings { simple_responses: true, one_verdict: &[] };
             let refused = Answer::Forbid { subject_tag: None }.encode(&event, settings);
@@ -936,7 +1002,7 @@ proptest! {
                 event["headers"][name] = json!(text);
             }
             let event = parse(&event).unwrap();
-            let _ = credential(event.kind, &event.headers, Edge::None);
+            let _ = credential(&event, Edge::None);
         }
     }
 }

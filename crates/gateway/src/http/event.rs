@@ -5,6 +5,7 @@ use super::params::Params;
 use super::request::Request;
 use super::response::Response;
 use crate::headers::Headers;
+use crate::path::without_stage;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
@@ -92,7 +93,7 @@ fn read_v2(event: &[u8]) -> Result<Request, BadRequest> {
     let query = event.raw_query_string.unwrap_or_default();
     Ok(Request {
         method: context.http.method,
-        path: without_stage(path, context.stage.as_deref()),
+        path: without_stage(&path, context.stage.as_deref()).to_owned(),
         headers,
         query: Params::parse(query.as_bytes()),
         body: body(event.body, event.is_base64_encoded),
@@ -117,18 +118,6 @@ fn body(text: Option<String>, is_base64: bool) -> Result<Vec<u8>, BadRequest> {
     STANDARD
         .decode(text)
         .map_err(|_| BadRequest("the body is not the base64 that it claims to be"))
-}
-
-/// Format 2.0 writes a stage other than `$default` in front of the path.
-fn without_stage(path: String, stage: Option<&str>) -> String {
-    let stripped = stage
-        .filter(|stage| !stage.is_empty() && *stage != "$default")
-        .and_then(|stage| path.strip_prefix('/')?.strip_prefix(stage));
-    match stripped {
-        Some("") => "/".to_owned(),
-        Some(rest) if rest.starts_with('/') => rest.to_owned(),
-        _ => path,
-    }
 }
 
 pub(super) fn write(shape: Shape, response: Response) -> Vec<u8> {

@@ -1,6 +1,7 @@
 //! The errors of the OAuth endpoints: a table, and nothing from outside in it.
 
 use super::{BadRequest, Response, StatusCode, header};
+use cloakroom_domain::dpop::{ProofError, ProofFault};
 use serde::Serialize;
 
 /// What a client may learn (RFC 6749 §4.1.2.1 and §5.2, RFC 7009 §2.2.1, RFC 8693
@@ -26,6 +27,10 @@ pub enum OAuthError {
     InvalidScope,
     /// A `resource` or `audience` is unknown, or not for this client.
     InvalidTarget,
+    /// There is no proof of possession, or it is no good (RFC 9449 §5).
+    InvalidDpopProof(ProofFault),
+    /// The proof has no nonce of ours; the answer brings one (RFC 9449 §8).
+    UseDpopNonce,
     /// The user said no.
     AccessDenied,
     /// There are too many live tokens of this login.
@@ -49,6 +54,8 @@ impl OAuthError {
             Self::UnsupportedTokenType => "unsupported_token_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
+            Self::InvalidDpopProof(_) => "invalid_dpop_proof",
+            Self::UseDpopNonce => "use_dpop_nonce",
             Self::AccessDenied => "access_denied",
             Self::TooManyTokens | Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
@@ -59,6 +66,10 @@ impl OAuthError {
     pub fn description(self) -> Option<&'static str> {
         match self {
             Self::InvalidRequest(which) => Some(which),
+            Self::InvalidDpopProof(fault) => Some(fault.text()),
+            Self::UseDpopNonce => {
+                Some("the DPoP proof must have the nonce of the DPoP-Nonce header")
+            }
             Self::TooManyTokens => Some("too many live tokens of this login"),
             Self::InvalidClient
             | Self::InvalidGrant
@@ -84,7 +95,9 @@ impl OAuthError {
             | Self::UnsupportedResponseType
             | Self::UnsupportedTokenType
             | Self::InvalidScope
-            | Self::InvalidTarget => StatusCode::BAD_REQUEST,
+            | Self::InvalidTarget
+            | Self::InvalidDpopProof(_)
+            | Self::UseDpopNonce => StatusCode::BAD_REQUEST,
             Self::InvalidClient => StatusCode::UNAUTHORIZED,
             Self::AccessDenied => StatusCode::FORBIDDEN,
             Self::TooManyTokens => StatusCode::TOO_MANY_REQUESTS,
@@ -116,6 +129,16 @@ impl OAuthError {
             Self::TemporarilyUnavailable => response.header(header::RETRY_AFTER, "1"),
             Self::TooManyTokens => response.header(header::RETRY_AFTER, "60"),
             _ => response,
+        }
+    }
+}
+
+impl From<ProofError> for OAuthError {
+    fn from(error: ProofError) -> Self {
+        match error {
+            ProofError::Invalid(fault) => Self::InvalidDpopProof(fault),
+            ProofError::Nonce => Self::UseDpopNonce,
+            ProofError::Unavailable => Self::TemporarilyUnavailable,
         }
     }
 }
@@ -154,6 +177,12 @@ mod tests {
             ),
             (OAuthError::InvalidScope, "invalid_scope", 400),
             (OAuthError::InvalidTarget, "invalid_target", 400),
+            (
+                OAuthError::InvalidDpopProof(ProofFault::Signature),
+                "invalid_dpop_proof",
+                400,
+            ),
+            (OAuthError::UseDpopNonce, "use_dpop_nonce", 400),
             (OAuthError::AccessDenied, "access_denied", 403),
             (OAuthError::TooManyTokens, "temporarily_unavailable", 429),
             (

@@ -4,6 +4,7 @@ use super::BadRequest;
 use super::params::Params;
 use crate::cookies::{self, DuplicateCookie};
 use crate::headers::Headers;
+use cloakroom_domain::dpop::ProofFault;
 use http::Method;
 use std::fmt;
 
@@ -47,6 +48,15 @@ impl Request {
         self.headers
             .one(name)
             .map_err(|_| BadRequest("a header occurs more than once"))
+    }
+
+    /// The proof of possession, if one came (RFC 9449 §4.1).
+    ///
+    /// # Errors
+    ///
+    /// When several came.
+    pub fn proof(&self) -> Result<Option<&str>, ProofFault> {
+        self.headers.one("dpop").map_err(|_| ProofFault::Several)
     }
 
     /// The query.

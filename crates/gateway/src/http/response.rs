@@ -84,6 +84,12 @@ impl Response {
         self
     }
 
+    /// Tells which nonce the next proof of possession is to have (RFC 9449 §8.2).
+    #[must_use]
+    pub fn dpop_nonce(self, nonce: &str) -> Self {
+        self.header(HeaderName::from_static("dpop-nonce"), nonce)
+    }
+
     fn value(&mut self, text: &str) -> Option<HeaderValue> {
         let value = HeaderValue::from_str(text).ok().filter(|_| text.is_ascii());
         if value.is_none() {

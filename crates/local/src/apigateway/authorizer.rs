@@ -114,6 +114,18 @@ impl Authorizer {
         }
     }
 
+    /// The same authorizer, asked for every request: what a proof of possession is
+    /// about, no identity source can tell.
+    #[must_use]
+    pub fn each_time(self) -> Self {
+        Self {
+            name: format!("{}-each-time", self.name),
+            identity_sources: Vec::new(),
+            ttl_seconds: 0,
+            ..self
+        }
+    }
+
     /// The values of the identity sources. `None` if one is missing or empty, which
     /// is a 401 for which nobody is asked.
     pub(super) fn identity(&self, received: &Received, place: &Place<'_>) -> Option<Vec<String>> {

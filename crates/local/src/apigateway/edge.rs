@@ -142,7 +142,8 @@ fn session_cookies(headers: &HeaderMap) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// `Session` is ours to write, and a session handle is no bearer token (D30).
+/// `Session` is ours to write, and a session handle is no bearer token, nor one that
+/// is bound to a key (D30).
 fn impersonates_the_edge(authorization: &HeaderValue) -> bool {
     let text = authorization.as_bytes().trim_ascii();
     let end_of_scheme = text.iter().position(|byte| matches!(byte, b' ' | b'\t'));
@@ -150,7 +151,8 @@ fn impersonates_the_edge(authorization: &HeaderValue) -> bool {
         .split_at_checked(end_of_scheme.unwrap_or(text.len()))
         .unwrap_or_default();
     scheme.eq_ignore_ascii_case(b"session")
-        || (scheme.eq_ignore_ascii_case(b"bearer") && rest.trim_ascii().starts_with(b"cr_st_"))
+        || ((scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"dpop"))
+            && rest.trim_ascii().starts_with(b"cr_st_"))
 }
 
 /// The CSRF checks (D20). `X-CSRF` is what a foreign page cannot send without asking;

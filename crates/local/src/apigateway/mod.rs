@@ -82,6 +82,9 @@ pub struct Api {
     /// Whether a REST API renames an integration's `WWW-Authenticate`, as it does on
     /// AWS (specs B-rest-7). `false` stands for an edge that renames it back.
     pub remaps_www_authenticate: bool,
+    /// Whether the gateway's own 401 names DPoP beside Bearer (RFC 9449 §7.1). A
+    /// gateway response is one text for the whole API, so it cannot say what was wrong.
+    pub names_dpop: bool,
     /// The routes, in any order.
     pub routes: Vec<Route>,
     /// Dates events and ages the cache.
@@ -453,7 +456,7 @@ impl ApiGateway {
 async fn handle(State(gateway): State<Arc<ApiGateway>>, request: Request) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let answered = gateway.answer(request).await;
-    let response = answered.unwrap_or_else(|refusal| refusal.response(gateway.api.flavour));
+    let response = answered.unwrap_or_else(|refusal| refusal.response(&gateway.api));
     // Neither headers nor the query string: there are tokens and codes in them (D64).
     tracing::debug!(%method, path, status = response.status().as_u16(), "request");
     response

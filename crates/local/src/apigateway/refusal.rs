@@ -5,8 +5,12 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use super::{Flavour, edge::EdgeRefusal};
+use super::{Api, Flavour, edge::EdgeRefusal};
 use crate::function::{FunctionError, Unavailable};
+
+/// As the template's gateway response says it (RFC 9449 §7.1).
+const BEARER_OR_DPOP: &str =
+    r#"Bearer realm="cloakroom", DPoP realm="cloakroom", algs="ES256 Ed25519 EdDSA PS256 RS256""#;
 
 /// What the gateway answers by itself.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -54,7 +58,8 @@ impl Refusal {
         }
     }
 
-    pub(super) fn response(self, flavour: Flavour) -> Response {
+    pub(super) fn response(self, api: &Api) -> Response {
+        let flavour = api.flavour;
         let (status, message) = self.table(flavour);
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = json!({ "message": message }).to_string();
@@ -65,6 +70,9 @@ impl Refusal {
         // D70. An HTTP API cannot say so itself: this is then the edge's word.
         put(header::CACHE_CONTROL, "no-store");
         match (self, flavour) {
+            (Self::Unauthorized, _) if api.names_dpop => {
+                put(header::WWW_AUTHENTICATE, BEARER_OR_DPOP);
+            }
             (Self::Unauthorized | Self::Edge(EdgeRefusal::Unauthenticated), _) => {
                 put(header::WWW_AUTHENTICATE, r#"Bearer realm="cloakroom""#);
             }

@@ -155,6 +155,7 @@ impl Lab {
             domain_name: "api.example.com".to_owned(),
             edge,
             remaps_www_authenticate: true,
+            names_dpop: false,
             routes: vec![
                 route(Some(Method::GET), "/", false, page),
                 route(None, "/api/orders", true, service()),
@@ -327,6 +328,7 @@ fn what_aws_would_not_deploy_is_refused() {
             domain_name: "api.example.com".to_owned(),
             edge: Edge::None,
             remaps_www_authenticate: false,
+            names_dpop: false,
             routes: resources.iter().map(route).collect(),
             clock: Arc::new(Turned::default()),
         })

@@ -5,7 +5,7 @@ use super::functions::Functions;
 use crate::apigateway::{Authorizer, Edge, Flavour, Integration, Route};
 use bytes::Bytes;
 use cloakroom_domain::config::{self, Config, RouteConfig};
-use cloakroom_domain::policy::{CONNECT, CONNECT_PATH, GRAPHQL, TokenDemand};
+use cloakroom_domain::policy::{CONNECT, CONNECT_PATH, DpopDemand, GRAPHQL, TokenDemand};
 use http::Method;
 use std::sync::Arc;
 use url::Url;
@@ -58,12 +58,17 @@ pub(super) fn all(
             public_origin: config.issuer.clone(),
         },
     };
-    let authorizer = Arc::new(Authorizer::of_topology(
-        &edge,
-        flavour,
-        config.gateway_ttl(),
-        Arc::clone(&functions.authorizer),
-    ));
+    let authorizer = || {
+        Authorizer::of_topology(
+            &edge,
+            flavour,
+            config.gateway_ttl(),
+            Arc::clone(&functions.authorizer),
+        )
+    };
+    // As the template has them: one that is cached, one for routes that take proofs.
+    let each_time = Arc::new(authorizer().each_time());
+    let authorizer = Arc::new(authorizer());
     let mut routes = Vec::new();
     // Neither a WebSocket API nor AppSync is emulated.
     let elsewhere = |route: &&RouteConfig| {
@@ -74,7 +79,11 @@ pub(super) fn all(
         routes.push(Route {
             method: method(&route.method)?,
             resource: route.path.clone(),
-            authorizer: (route.token != TokenDemand::None).then(|| Arc::clone(&authorizer)),
+            authorizer: match (route.token, route.dpop) {
+                (TokenDemand::None, _) => None,
+                (_, DpopDemand::Unsaid) => Some(Arc::clone(&authorizer)),
+                (_, DpopDemand::Optional | DpopDemand::Required) => Some(Arc::clone(&each_time)),
+            },
             integration: Integration::Url(services.clone()),
         });
     }

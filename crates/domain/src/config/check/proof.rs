@@ -145,6 +145,69 @@ mod tests {
         super::super::faults(&config).join("; ")
     }
 
+    #[test]
+    fn a_route_with_dpop_needs_an_authorizer_that_keeps_no_answer() {
+        use crate::config::Edge;
+        use crate::policy::{DpopDemand, TokenDemand};
+        for dpop in [DpopDemand::Optional, DpopDemand::Required] {
+            let fault = |edit: fn(&mut Config)| {
+                faults(|config| {
+                    config.routes[0].dpop = dpop;
+                    edit(config);
+                })
+            };
+            assert_eq!(fault(|_| {}), "");
+            let cached = fault(|config| config.edge = Edge::Cloudfront);
+            assert!(cached.starts_with("routes[0].dpop: "), "{cached}");
+            let separate: fn(&mut Config) = |config| {
+                config.edge = Edge::Cloudfront;
+                config.authorizer.dpop_authorizer = true;
+            };
+            assert_eq!(fault(separate), "");
+            let at_once: fn(&mut Config) = |config| {
+                config.edge = Edge::Cloudfront;
+                config.revocation.max_latency = 0;
+            };
+            assert_eq!(fault(at_once), "", "nothing is kept");
+            let public: fn(&mut Config) = |config| {
+                let route = &mut config.routes[0];
+                route.token = TokenDemand::None;
+                route.scopes.clear();
+            };
+            assert!(fault(public).contains("routes[0].token is none"));
+            let graph: fn(&mut Config) = |config| {
+                let route = &mut config.routes[0];
+                route.method = "POST".into();
+                route.path = "/graphql".into();
+            };
+            assert!(fault(graph).contains("hand over no proof"));
+        }
+    }
+
+    #[test]
+    fn dpop_is_a_switch_or_a_word() {
+        let read = |value: &str| {
+            let text = format!(
+                "config_version = 1\nissuer = \"https://app.example.com\"\n[[audiences]]\nid = \"a\"\n[[routes]]\nmethod = \"GET\"\npath = \"/x\"\naudience = \"a\"\ndpop = {value}\n"
+            );
+            Config::parse(&text)
+        };
+        for good in ["true", "false", "\"optional\""] {
+            let config = read(good).unwrap();
+            let written = toml::to_string(&config).unwrap();
+            let again = Config::parse(&written).unwrap();
+            assert_eq!(again.routes[0].dpop, config.routes[0].dpop, "{good}");
+        }
+        for bad in ["\"canary\"", "1", "[]"] {
+            let error = read(bad).unwrap_err().to_string();
+            assert!(
+                error.contains("dpop") || error.contains("DpopSetting"),
+                "{error}"
+            );
+            assert!(!error.contains("canary"));
+        }
+    }
+
     fn with_keys(config: &mut Config) -> &mut ClientConfig {
         let machine = &mut config.clients[2];
         machine.secrets.clear();

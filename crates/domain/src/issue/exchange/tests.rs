@@ -138,7 +138,7 @@ impl Desk {
         targets: &Targets<'_>,
     ) -> Result<Issued, IssueError> {
         self.service
-            .exchange(client, request, targets, &self.providers)
+            .exchange(client, request, targets, None, &self.providers)
             .await
     }
 

@@ -33,7 +33,7 @@ fn by_uri<'a>(client: &'a str, uri: &'a str) -> AuthorizationParams<'a> {
 }
 
 async fn pushed(porch: &Porch, params: &AuthorizationParams<'_>) -> Zeroizing<String> {
-    let pushed = porch.service.push(&APP, params).await.unwrap();
+    let pushed = porch.service.push(&APP, params, None).await.unwrap();
     assert_eq!(pushed.expires_in, 60);
     pushed.request_uri
 }
@@ -69,7 +69,7 @@ async fn only_the_client_itself_pushes_its_requests() {
     let push = async |credentials: &ClientCredentials<'_>, params: &AuthorizationParams<'_>| {
         porch
             .service
-            .push(credentials, params)
+            .push(credentials, params, None)
             .await
             .map(|_| ())
             .unwrap_err()
@@ -100,7 +100,7 @@ async fn only_the_client_itself_pushes_its_requests() {
     assert!(
         porch
             .service
-            .push(&server(SECRET), &of_server())
+            .push(&server(SECRET), &of_server(), None)
             .await
             .is_ok()
     );
@@ -108,7 +108,13 @@ async fn only_the_client_itself_pushes_its_requests() {
         client_id: None,
         ..of_server()
     };
-    assert!(porch.service.push(&server(SECRET), &unnamed).await.is_ok());
+    assert!(
+        porch
+            .service
+            .push(&server(SECRET), &unnamed, None)
+            .await
+            .is_ok()
+    );
     assert_eq!(porch.store.take_calls(), Calls::default());
 }
 
@@ -126,7 +132,7 @@ async fn a_pushed_request_is_judged_like_any_other() {
     for (i, edit) in foreign.into_iter().enumerate() {
         let mut params = native();
         edit(&mut params);
-        let error = porch.service.push(&APP, &params).await.unwrap_err();
+        let error = porch.service.push(&APP, &params, None).await.unwrap_err();
         assert!(malformed(error), "{i}: {error:?}");
     }
     let cases: [(Edit, &str); 6] = [
@@ -146,7 +152,7 @@ async fn a_pushed_request_is_judged_like_any_other() {
     for (i, (edit, expected)) in cases.into_iter().enumerate() {
         let mut params = native();
         edit(&mut params);
-        let error = porch.service.push(&APP, &params).await.unwrap_err();
+        let error = porch.service.push(&APP, &params, None).await.unwrap_err();
         let PushError::Refused(error) = error else {
             panic!("{i}: {error:?}");
         };
@@ -275,7 +281,10 @@ async fn a_request_uri_is_good_for_one_code() {
     porch.only_family();
 
     let session = porch.sign_in("alice").await;
-    let uri = porch.service.push(&server(SECRET), &of_server()).await;
+    let uri = porch
+        .service
+        .push(&server(SECRET), &of_server(), None)
+        .await;
     let uri = uri.unwrap().request_uri;
     let mut answers = Vec::new();
     for _ in 0..2 {
@@ -334,7 +343,7 @@ async fn a_push_needs_the_root_keys() {
     let uri = pushed(&porch, &native()).await;
     porch.roots.set_down(true);
     assert!(matches!(
-        porch.service.push(&APP, &native()).await.unwrap_err(),
+        porch.service.push(&APP, &native(), None).await.unwrap_err(),
         PushError::Unavailable(_)
     ));
     assert!(matches!(
@@ -364,7 +373,7 @@ async fn a_client_that_is_taken_away_after_its_push_is_not_answered() {
 #[tokio::test]
 async fn debug_shows_no_request_uri() {
     let porch = Porch::new();
-    let pushed = porch.service.push(&APP, &native()).await.unwrap();
+    let pushed = porch.service.push(&APP, &native(), None).await.unwrap();
     let presence = Presence::Cookie("canary");
     let text = format!("{pushed:?} {presence:?} {:?}", ConfirmingBrowser::default());
     assert!(!text.contains("urn:") && !text.contains("canary"), "D64");

@@ -140,7 +140,7 @@ fn every_kind_is_read_as_aws_documents_it() {
         assert_eq!(event.asker, asker, "{kind:?}");
         let judged = (event.method.as_str(), event.resource.as_str());
         assert_eq!(judged, (method, resource), "{kind:?}");
-        let found = credential(kind, &event.headers, Edge::None).unwrap();
+        let found = credential(&event, Edge::None).unwrap();
         assert_eq!(found.scheme, Scheme::Bearer, "{kind:?}");
         assert_eq!(found.text, "token", "{kind:?}");
     }
@@ -260,10 +260,15 @@ fn a_proxy_is_believed_only_where_it_is_trusted_and_says_everything_once() {
     assert_eq!(forwarded(dots), said("GET", ""), "D34");
 }
 
-fn presented(headers: &[(&str, &str)]) -> Result<(Scheme, String, bool), Missing> {
-    let headers: Headers = headers.iter().copied().collect();
+fn presented(headers: &[(&str, &str)]) -> Result<(Scheme<'static>, String, bool), Missing> {
+    let event = AuthorizerEvent {
+        headers: headers.iter().copied().collect(),
+        ..parse(&connect()).unwrap()
+    };
+    // As long as the test run, so that what is found outlives the event.
+    let event: &'static AuthorizerEvent = Box::leak(Box::new(event));
     let found = |edge| {
-        credential(EventKind::WebSocket, &headers, edge)
+        credential(event, edge)
             .map(|found| (found.scheme, found.text.to_owned(), found.from_cookie))
     };
     assert_eq!(
@@ -346,8 +351,27 @@ fn a_ticket_in_the_query_is_none() {
     let mut event = without(event, "/headers/Authorization");
     event = without(event, "/multiValueHeaders/Authorization");
     let event = parse(&event).unwrap();
-    let found = credential(event.kind, &event.headers, Edge::None);
+    let found = credential(&event, Edge::None);
     assert_eq!(found.unwrap_err(), Missing::Nothing, "A15.9");
+}
+
+#[test]
+fn a_websocket_takes_no_proof_of_possession() {
+    let bound = ("authorization", "DPoP cr_at_x");
+    for headers in [&[bound][..], &[bound, ("dpop", "h.p.s")]] {
+        assert_eq!(presented(headers), Err(Missing::Scheme));
+    }
+}
+
+#[test]
+fn what_a_proxy_asks_about_is_what_a_proof_is_about() {
+    let (_, event) = all()[2].clone();
+    let mut event = parse(&event).unwrap();
+    assert_eq!(event.path, "/request");
+    event.headers.push("x-forwarded-method", "GET");
+    event.headers.push("x-forwarded-uri", "/api/orders?a=1");
+    event.take_forwarded();
+    assert_eq!(event.path, "/api/orders");
 }
 
 #[test]
@@ -358,10 +382,12 @@ fn an_appsync_client_sends_the_token_bare_or_as_bearer() {
         ("bearer cr_at_x", Ok("cr_at_x")),
         ("Session cr_st_x", Err(Missing::Scheme)),
         ("Basic cr_at_x", Err(Missing::Scheme)),
+        // It hands over one header alone, so no proof.
+        ("DPoP cr_at_x", Err(Missing::Proof)),
     ] {
         let event = parse(&with(appsync(), "/authorizationToken", json!(value))).unwrap();
         for edge in [Edge::None, Edge::Cloudfront] {
-            let found = credential(event.kind, &event.headers, edge);
+            let found = credential(&event, edge);
             assert_eq!(found.map(|found| found.text), expected, "{value}");
         }
     }
@@ -562,7 +588,7 @@ proptest! {
         let (_, mut event) = all()[which].clone();
         event[name] = value;
         if let Ok(event) = parse(&event) {
-            let _ = credential(event.kind, &event.headers, Edge::None);
+            let _ = credential(&event, Edge::None);
             let settings = Settings { simple_responses: true, one_verdict: &[] };
             let refused = Answer::Forbid { subject_tag: None }.encode(&event, settings);
             prop_assert!(matches!(refused, Encoded::Done(Ok(_))));

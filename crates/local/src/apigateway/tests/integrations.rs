@@ -12,6 +12,7 @@ fn forwarding(base: &str) -> Arc<ApiGateway> {
         domain_name: "api.example.com".to_owned(),
         edge: Edge::None,
         remaps_www_authenticate: false,
+        names_dpop: false,
         routes: vec![Route {
             method: None,
             resource: "/api/{proxy+}".to_owned(),
