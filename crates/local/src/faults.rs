@@ -80,7 +80,7 @@ impl Faults {
     }
 
     /// A service that stands before the one at `url`.
-    pub(crate) fn stand_before(&self, backend: Backend, url: String) -> Router {
+    pub fn stand_before(&self, backend: Backend, url: String) -> Router {
         Router::new().fallback(pass).with_state(Arc::new(Door {
             backend,
             url,

@@ -9,5 +9,6 @@ pub mod faults;
 pub mod function;
 pub mod idp;
 pub mod kms;
+pub mod recording;
 pub mod services;
 pub mod system;

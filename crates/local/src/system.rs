@@ -17,10 +17,12 @@ use crate::apigateway::{Api, ApiGateway, Edge, Flavour, InvalidApi, JWT_HEADER};
 use crate::faults::Faults;
 use crate::function::Function;
 use crate::idp::{DemoIdp, DemoIdpError, DemoIdpOptions};
+use crate::recording::{self, Recorder};
 use crate::services::{ORDERS, PROFILE, Services};
 use cloakroom_domain::config::{self, Config, ConfigError};
 use cloakroom_domain::policy::DpopDemand;
 use cloakroom_domain::ports::{Clock, World};
+use cloakroom_gateway::settings::{Env, Source as _};
 use cloakroom_verify::Verifier;
 use functions::Functions;
 use std::collections::BTreeMap;
@@ -173,6 +175,7 @@ impl System {
             &config,
             &world.clock,
             options.faults.as_ref(),
+            recorder()?.as_ref(),
             &mut tasks,
         ))
         .await?;
@@ -302,6 +305,20 @@ impl System {
     /// Waits for ever, or until a part fails.
     pub async fn run(mut self) {
         self.tasks.join_next().await;
+    }
+}
+
+/// The recorder that the environment asks for.
+fn recorder() -> Result<Option<Recorder>, StartError> {
+    let Some(path) = Env.value(recording::VARIABLE).map(PathBuf::from) else {
+        return Ok(None);
+    };
+    match Recorder::appending_to(&path) {
+        Ok(recorder) => Ok(Some(recorder)),
+        Err(error) => Err(StartError::File {
+            path,
+            reason: error.to_string(),
+        }),
     }
 }
 

@@ -4,6 +4,7 @@
 use super::{StartError, key_set, loopback};
 use crate::faults::{Backend, Faults};
 use crate::kms::KmsEndpoint;
+use crate::recording::Recorder;
 use aws_config::{Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
 use cloakroom_aws::dynamo::{DynamoStore, create_table};
@@ -23,7 +24,7 @@ pub const TABLE: &str = "cloakroom";
 const REGION: &str = "us-east-1";
 
 /// What stands in for AWS.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Backends {
     sdk: SdkConfig,
     dynamodb_url: String,
@@ -40,6 +41,7 @@ impl Backends {
         config: &Config,
         clock: &Arc<dyn Clock>,
         faults: Option<&Faults>,
+        recorder: Option<&Recorder>,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, StartError> {
         let (database, kms) = match data_dir {
@@ -112,8 +114,23 @@ impl Backends {
             key_set::ensure(&at_kms, &store, &keys, config, clock.now()).await?;
         }
         backends.keys = keys;
-        if let Some(faults) = faults {
-            let behind = |backend, url: &String| faults.stand_before(backend, url.clone());
+        if let Some(recorder) = recorder {
+            for (arn, name) in [
+                (backends.signing_key(), "SigningKey"),
+                (backends.mac_key(), "MacKey"),
+                (backends.client_key(), "ClientKey"),
+                (backends.keys.wrapping_key.as_str(), "WrappingKey"),
+                (backends.keys.keyset_key.as_str(), "KeysetKey"),
+            ] {
+                recorder.name_key(arn, name);
+            }
+        }
+        if faults.is_some() || recorder.is_some() {
+            let faults = faults.cloned().unwrap_or_default();
+            let behind = |backend, url: &String| {
+                let door = faults.stand_before(backend, url.clone());
+                recorder.map_or(door.clone(), |recorder| recorder.before(door))
+            };
             let (dynamodb, kms) = (
                 behind(Backend::DynamoDb, &backends.dynamodb_url),
                 behind(Backend::Kms, &backends.kms_url),
@@ -135,6 +152,20 @@ impl Backends {
     /// Region, credentials, time limits: all but the endpoints.
     pub fn sdk(&self) -> &SdkConfig {
         &self.sdk
+    }
+
+    /// The same as one function sees them: its name is its access key, by which
+    /// [`Recorder`] knows it.
+    #[must_use]
+    pub fn acting_as(&self, function: &str) -> Self {
+        let credentials = Credentials::new(function, ACCESS_KEY, None, None, "embedded");
+        let mut backends = self.clone();
+        backends.sdk = self
+            .sdk
+            .to_builder()
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build();
+        backends
     }
 
     /// Where DynamoDB is.

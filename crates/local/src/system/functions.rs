@@ -35,23 +35,25 @@ impl Functions {
         world: &World,
     ) -> Result<Self, StartError> {
         let epoch = UnixTime(0);
-        let store = || DynamoStore::new(backends.dynamodb(), TABLE);
-        let roots = || KmsRoots::new(backends.kms(), vec![backends.mac_key().to_owned()]);
-        let signer = || JwtSigner::new(config, &backends.key_places(), &backends.kms(), store());
+        let store = |name| DynamoStore::new(backends.acting_as(name).dynamodb(), TABLE);
+        let kms = |name| backends.acting_as(name).kms();
+        let roots = |name| KmsRoots::new(kms(name), vec![backends.mac_key().to_owned()]);
+        let signer =
+            |name| JwtSigner::new(config, &backends.key_places(), &kms(name), store(name));
         let authorizer = cloakroom_authorizer::Handler::new(
             Arc::clone(config),
             epoch,
-            store(),
-            signer(),
-            roots(),
+            store("authorizer"),
+            signer("authorizer"),
+            roots("authorizer"),
             world.clone(),
         );
         let token = cloakroom_token::Handler::new(
             Arc::clone(config),
             epoch,
-            store(),
-            signer(),
-            roots(),
+            store("token"),
+            signer("token"),
+            roots("token"),
             Oidc::verifying(config, &world.clock)
                 .map_err(|error| StartError::Part(error.to_string()))?,
             world.clone(),
@@ -64,7 +66,7 @@ impl Functions {
             .map_err(|error| StartError::Part(error.to_string()))?;
         let client_algorithm = config.client_key.algorithm;
         let client_key: Arc<dyn ClientKey> = Arc::new(KmsSigner::new(
-            backends.kms(),
+            kms("login"),
             backends.client_key(),
             client_algorithm,
         ));
@@ -73,20 +75,20 @@ impl Functions {
         let login = cloakroom_login::Handler::new(
             Arc::clone(config),
             epoch,
-            store(),
-            roots(),
+            store("login"),
+            roots("login"),
             providers,
             world.clone(),
         );
         let keys = JwtPublicKeys::new(
             config,
             &backends.key_places(),
-            &backends.kms(),
-            store(),
+            &kms("jwks"),
+            store("jwks"),
             Arc::clone(&world.clock),
         );
         let client_keys = KmsPublicKeys::optional(
-            backends.kms(),
+            kms("jwks"),
             backends.client_key().to_owned(),
             client_algorithm,
         );
