@@ -214,14 +214,18 @@ def transformed(kind: str) -> dict:
     return copy.deepcopy(_TRANSFORMED[kind])
 
 
+def samconfig_sections() -> dict:
+    """samconfig.toml by environment."""
+    written = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    return {name: section for name, section in written.items() if isinstance(section, dict)}
+
+
 def samconfig() -> dict:
     """Parameter overrides by environment, as samconfig.toml has them."""
-    written = tomllib.loads((ROOT / "samconfig.toml").read_text())
     return {
         name: dict(
             pair.split("=", 1)
             for pair in section.get("deploy", {}).get("parameters", {}).get("parameter_overrides", [])
         )
-        for name, section in written.items()
-        if isinstance(section, dict)
+        for name, section in samconfig_sections().items()
     }

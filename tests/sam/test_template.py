@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import unittest
+from pathlib import Path
 
 import checks
 import template as sam
@@ -187,6 +188,23 @@ class Templates(unittest.TestCase):
                     resources[function]["Metadata"],
                     {"BuildMethod": "rust-cargolambda", "BuildProperties": {"Binary": name}},
                 )
+
+    def test_sams_cache_sees_a_change_anywhere_in_the_workspace(self):
+        # It goes by the files of CodeUri alone, following links: without functions/*/.workspace a
+        # change in crates/ would deploy yesterday's program.
+        for name in ("authorizer", "login", "token", "jwks"):
+            folder = sam.ROOT / "functions" / name
+            seen = {
+                (Path(where) / file).resolve()
+                for where, _, files in os.walk(folder, followlinks=True)
+                for file in files
+            }
+            expected = {sam.ROOT / "Cargo.toml", sam.ROOT / "Cargo.lock", folder / "src/main.rs"}
+            expected |= set((sam.ROOT / "crates").rglob("*.rs"))
+            self.assertLessEqual(expected, seen)
+        for environment, section in sam.samconfig_sections().items():
+            build = section["build"]["parameters"]
+            self.assertTrue(build["cached"] and build["parallel"], environment)
 
     def test_the_edge_function_is_the_file_that_is_tested(self):
         source = (sam.ROOT / "infra/edge/viewer-request.js").read_text()

@@ -7,7 +7,7 @@ mod machine;
 mod peer_items;
 mod program;
 mod report;
-mod runtime_api;
+pub mod runtime_api;
 
 pub use report::{Aim, Report, Row};
 

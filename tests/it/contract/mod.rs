@@ -9,7 +9,7 @@ mod faults;
 mod keys;
 mod lies;
 mod model;
-mod moto;
+pub(crate) mod moto;
 mod parallel;
 mod records;
 mod store;

@@ -11,15 +11,15 @@ use tokio::net::TcpStream;
 const START: Duration = Duration::from_mins(1);
 
 /// A running server; ends when dropped if we started it.
-pub(super) struct Server {
-    pub(super) url: String,
+pub(crate) struct Server {
+    pub(crate) url: String,
     child: Option<Child>,
 }
 
 impl Server {
     /// The one at `CLOAKROOM_TEST_MOTO`, or a new one from `.venv`.
     #[expect(clippy::disallowed_methods, reason = "a test's own switch")]
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         if let Ok(url) = std::env::var("CLOAKROOM_TEST_MOTO") {
             return Self { url, child: None };
         }

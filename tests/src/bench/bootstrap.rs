@@ -132,8 +132,8 @@ impl Expected {
         match (self, answer) {
             (Self::Allow, Answer::Response(body)) => serde_json::from_slice::<Value>(body)
                 .is_ok_and(|body| body["policyDocument"]["Statement"][0]["Effect"] == "Allow"),
-            (Self::Refusal, Answer::Error) => true,
-            (Self::Allow, Answer::Error) | (Self::Refusal, Answer::Response(_)) => false,
+            (Self::Refusal, Answer::Error(_)) => true,
+            (Self::Allow, Answer::Error(_)) | (Self::Refusal, Answer::Response(_)) => false,
         }
     }
 }
@@ -182,8 +182,8 @@ mod tests {
         assert!(Expected::Allow.is(&response("Allow")));
         assert!(!Expected::Allow.is(&response("Deny")));
         assert!(!Expected::Allow.is(&Answer::Response(Bytes::from_static(b"{}"))));
-        assert!(!Expected::Allow.is(&Answer::Error));
-        assert!(Expected::Refusal.is(&Answer::Error));
+        assert!(!Expected::Allow.is(&Answer::Error(Bytes::new())));
+        assert!(Expected::Refusal.is(&Answer::Error(Bytes::new())));
         assert!(!Expected::Refusal.is(&response("Allow")));
     }
 }

@@ -23,7 +23,8 @@ const INIT_ERROR: &str = "/2018-06-01/runtime/init/error";
 const DEADLINE: &str = "4102444799000";
 
 /// Our side. It serves one bootstrap until it is dropped.
-pub(super) struct RuntimeApi {
+#[derive(Debug)]
+pub struct RuntimeApi {
     address: SocketAddr,
     asked: mpsc::UnboundedReceiver<Instant>,
     events: mpsc::UnboundedSender<Bytes>,
@@ -32,13 +33,21 @@ pub(super) struct RuntimeApi {
 }
 
 /// What the function made of an event.
-pub(super) enum Answer {
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Answer {
+    /// What it answered.
     Response(Bytes),
-    Error,
+    /// What it threw: `errorType` and `errorMessage`.
+    Error(Bytes),
 }
 
 impl RuntimeApi {
-    pub(super) async fn serve() -> Result<Self, Fault> {
+    /// Listens on a free port.
+    ///
+    /// # Errors
+    ///
+    /// When there is no network.
+    pub async fn serve() -> Result<Self, Fault> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (asking, asked) = mpsc::unbounded_channel();
@@ -69,12 +78,16 @@ impl RuntimeApi {
     }
 
     /// For `AWS_LAMBDA_RUNTIME_API`.
-    pub(super) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Waits until the function asks for an event, and says when it did.
-    pub(super) async fn asked(&mut self) -> Result<Instant, Fault> {
+    ///
+    /// # Errors
+    ///
+    /// When nothing is served any more.
+    pub async fn asked(&mut self) -> Result<Instant, Fault> {
         Ok(self
             .asked
             .recv()
@@ -83,7 +96,11 @@ impl RuntimeApi {
     }
 
     /// Hands out an event and waits for the answer.
-    pub(super) async fn invoke(&mut self, event: Bytes) -> Result<Answer, Fault> {
+    ///
+    /// # Errors
+    ///
+    /// When nothing is served any more.
+    pub async fn invoke(&mut self, event: Bytes) -> Result<Answer, Fault> {
         self.events.send(event)?;
         Ok(self
             .answers
@@ -123,7 +140,7 @@ async fn response(State(shared): State<Arc<Shared>>, body: Bytes) -> StatusCode 
     StatusCode::ACCEPTED
 }
 
-async fn error(State(shared): State<Arc<Shared>>) -> StatusCode {
-    let _ = shared.answering.send(Answer::Error);
+async fn error(State(shared): State<Arc<Shared>>, body: Bytes) -> StatusCode {
+    let _ = shared.answering.send(Answer::Error(body));
     StatusCode::ACCEPTED
 }
