@@ -102,6 +102,7 @@ package: $(VENV_READY) ## release bootstraps for x86_64 and arm64
 		PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cargo lambda build --release --locked \
 			--package cloakroom-$$name --arm64 --lambda-dir target/lambda-arm64 || exit 1; \
 	done
+	$(VENV)/bin/python tests/sam/sizes.py target/lambda target/lambda-arm64
 
 $(VENV_READY): tests/requirements.txt
 	python3 -m venv $(VENV)

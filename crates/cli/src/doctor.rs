@@ -1,6 +1,7 @@
 //! `cloakroom doctor`: what is wrong with an environment, and what to do about it.
 
 mod outside;
+mod stack;
 
 use crate::failure::Failure;
 use crate::keys::{self, places};
@@ -12,16 +13,26 @@ use cloakroom_aws::kms::{self, JwtPublicKeys, JwtSigner, KmsRoots, ROTATE_BEFORE
 use cloakroom_domain::config::{Config, SigningMode};
 use cloakroom_domain::jwk::PublicJwk;
 use cloakroom_domain::ports::{Clock, PublicKeys, Roots, Signer};
-use cloakroom_gateway::settings::{Need, Settings, in_mode};
+use cloakroom_gateway::settings::{Env, Need, Settings, Source, in_mode};
 use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// What the template's layer is made of.
+const DEPLOYED_CONFIG: &str = "config/cloakroom.toml";
 
 /// Checks configuration, environment, table and keys, and with --url what is served
 ///
-/// Run it where the functions' environment is set. It reads, and signs one line of
-/// text that is no JWT; it changes nothing.
+/// Run it where the functions' environment is set, or name the stack whose functions
+/// have it. It reads, and signs one line of text that is no JWT (not with --stack: none
+/// but the functions may); it changes nothing.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  cloakroom doctor --url https://app.example.com")]
+#[command(after_help = "Example:
+  cloakroom doctor --url https://app.example.com --stack cloakroom")]
 pub(crate) struct Args {
+    /// The deployed stack whose environment to look at; the configuration is then
+    /// config/cloakroom.toml, unless --config or CLOAKROOM_CONFIG says otherwise
+    #[arg(long, value_name = "NAME")]
+    stack: Option<String>,
     /// Where the deployed system is: its issuer URL, or the API's own
     #[arg(long)]
     url: Option<String>,
@@ -57,9 +68,27 @@ impl Findings {
 
 pub(crate) async fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
     let mut findings = Findings::default();
-    let config = configuration(place, &mut findings);
-    let settings = environment(config.as_ref(), &mut findings);
     let aws = Aws::connect().await;
+    let (config, settings) = match &args.stack {
+        None => {
+            let issuer = Place::variable("CLOAKROOM_ISSUER");
+            let config = configuration(&place.config_path(), issuer.as_deref(), &mut findings);
+            let settings = environment(&Env, config.as_ref(), &mut findings);
+            (config, settings)
+        }
+        Some(stack) => {
+            let told = stack::environment(&aws.lambda, stack, &mut findings)
+                .await
+                .unwrap_or_default();
+            let path = place
+                .named_config()
+                .unwrap_or_else(|| PathBuf::from(DEPLOYED_CONFIG));
+            let issuer = told.get("CLOAKROOM_ISSUER").map(String::as_str);
+            let config = configuration(&path, issuer, &mut findings);
+            let settings = environment(&told, config.as_ref(), &mut findings);
+            (config, settings)
+        }
+    };
     let mut published = None;
     if let Some(settings) = &settings {
         findings.note("table", table(&aws.dynamodb, &settings.table).await);
@@ -74,7 +103,9 @@ pub(crate) async fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
                 keys.as_deref().map(found).map_err(Clone::clone),
             );
             published = keys.ok();
-            findings.note("signature", signature(&aws, settings, config).await);
+            if args.stack.is_none() {
+                findings.note("signature", signature(&aws, settings, config).await);
+            }
         }
     }
     if let (Some(url), Some(config)) = (&args.url, &config) {
@@ -92,9 +123,8 @@ pub(crate) async fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
     Ok(ok.into())
 }
 
-fn configuration(place: &Place, findings: &mut Findings) -> Option<Config> {
-    let path = place.config_path();
-    let text = match place::read(&path) {
+fn configuration(path: &Path, issuer: Option<&str>, findings: &mut Findings) -> Option<Config> {
+    let text = match place::read(path) {
         Ok(text) => text,
         Err(failure) => {
             let detail = format!("{}: set CLOAKROOM_CONFIG", failure.lines().join("; "));
@@ -102,7 +132,7 @@ fn configuration(place: &Place, findings: &mut Findings) -> Option<Config> {
             return None;
         }
     };
-    match place::judge(&text) {
+    match Config::parse_with_issuer(&text, issuer) {
         Ok(config) => {
             findings.note("configuration", Ok(path.display().to_string()));
             Some(config)
@@ -116,10 +146,14 @@ fn configuration(place: &Place, findings: &mut Findings) -> Option<Config> {
     }
 }
 
-fn environment(config: Option<&Config>, findings: &mut Findings) -> Option<Settings> {
+fn environment(
+    source: &impl Source,
+    config: Option<&Config>,
+    findings: &mut Findings,
+) -> Option<Settings> {
     let mode = config.map(|config| config.jwt.mode).unwrap_or_default();
     let needs = in_mode(&[Need::Table, Need::ToSign, Need::MacKeys], mode);
-    match Place::settings(&needs) {
+    match Settings::read(source, &needs).map_err(Failure::from) {
         Ok(settings) => {
             findings.note("environment", Ok("complete".to_owned()));
             Some(settings)

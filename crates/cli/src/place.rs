@@ -76,6 +76,7 @@ pub(crate) fn judge(text: &str) -> Result<Config, ConfigError> {
 pub(crate) struct Aws {
     pub(crate) dynamodb: dynamo::Client,
     pub(crate) kms: kms::Client,
+    pub(crate) lambda: aws_sdk_lambda::Client,
 }
 
 /// People wait longer than API Gateway does, and their way to AWS is longer.
@@ -99,6 +100,7 @@ impl Aws {
         Self {
             dynamodb: dynamo::Client::new(&sdk),
             kms: kms::Client::new(&sdk),
+            lambda: aws_sdk_lambda::Client::new(&sdk),
         }
     }
 }

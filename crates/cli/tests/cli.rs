@@ -686,6 +686,120 @@ async fn doctor_looks_from_outside_too_and_says_what_is_wrong() {
     assert_eq!(failed(page).len(), 3);
 }
 
+/// Lambda, as far as `doctor` asks it: the environment of the functions of stack `s`.
+fn lambda(environment: impl Fn(&str) -> Value + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = String::new();
+            let mut lines = BufReader::new(stream.try_clone().unwrap());
+            lines.read_line(&mut head).unwrap();
+            let mut line = String::new();
+            while lines.read_line(&mut line).unwrap() > 2 {
+                line.clear();
+            }
+            let function = head
+                .strip_prefix("GET /2015-03-31/functions/s-")
+                .and_then(|rest| rest.split_once("/configuration?Qualifier=live "));
+            let (status, body) = match function {
+                Some((name, _)) => (
+                    "200 OK",
+                    serde_json::json!({
+                        "FunctionName": format!("s-{name}"),
+                        "State": "Active",
+                        "LastUpdateStatus": "Successful",
+                        "Environment": {"Variables": environment(name)},
+                    }),
+                ),
+                None => (
+                    "404 Not Found",
+                    serde_json::json!({"Type": "User", "Message": "no such function"}),
+                ),
+            };
+            let body = body.to_string();
+            write!(
+                stream,
+                "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            )
+            .unwrap();
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn doctor_looks_at_a_stack_through_its_functions() {
+    let dev = Dev::start("");
+    let text = std::fs::read_to_string(dev.env_file()).unwrap();
+    let told: std::collections::BTreeMap<String, String> = text
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    // Where the stack is stays with us; what is the functions' own, they say.
+    let doctor = |stack: &str, lambda: &str| {
+        let mut command = dev.command(&format!("doctor --json --stack {stack}"));
+        for name in told.keys().filter(|name| name.starts_with("CLOAKROOM_")) {
+            command.env_remove(name);
+        }
+        command.env("CLOAKROOM_CONFIG", &told["CLOAKROOM_CONFIG"]);
+        command.env("AWS_ENDPOINT_URL_LAMBDA", lambda);
+        json(&mut command)
+    };
+    let failed = |report: &Value| {
+        let checks = report["checks"].as_array().unwrap();
+        let failed = checks.iter().filter(|check| check["ok"] == false);
+        failed
+            .map(|check| check["detail"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+
+    let all = told.clone();
+    let good = lambda(move |_| serde_json::json!(all));
+    let (code, report) = doctor("s", &good);
+    assert_eq!(code, 0, "{report}");
+    let checks = report["checks"].as_array().unwrap().iter();
+    let names: Vec<_> = checks.map(|check| check["check"].clone()).collect();
+    // Only the functions may sign.
+    assert!(!names.contains(&Value::from("signature")), "{report}");
+    assert!(names.contains(&Value::from("table")), "{report}");
+
+    let (code, report) = doctor("other", &good);
+    assert_eq!(code, 1);
+    assert!(failed(&report)[0].contains("check --stack"), "{report}");
+
+    let all = told.clone();
+    let torn = lambda(move |function| {
+        let mut told = all.clone();
+        if function == "token" {
+            told.insert("CLOAKROOM_TABLE".to_owned(), "another".to_owned());
+        }
+        serde_json::json!(told)
+    });
+    let (code, report) = doctor("s", &torn);
+    assert_eq!(code, 1);
+    assert!(
+        failed(&report)[0].starts_with("CLOAKROOM_TABLE is not the same"),
+        "{report}"
+    );
+
+    let all = told.clone();
+    let pending = lambda(move |_| {
+        let mut told = all.clone();
+        told.insert(
+            "CLOAKROOM_ISSUER".to_owned(),
+            "https://pending.invalid".to_owned(),
+        );
+        serde_json::json!(told)
+    });
+    let (code, report) = doctor("s", &pending);
+    assert_eq!(code, 1);
+    assert!(failed(&report)[0].contains("PublicUrl"), "{report}");
+}
+
 /// The output of a command that is read only in part.
 #[test]
 fn a_closed_pipe_is_no_panic() {
