@@ -13,6 +13,7 @@ use axum::extract::{Path as Segment, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use cloakroom_domain::config::Config;
 use cloakroom_local::faults::{Backend, Faults};
 use cloakroom_local::recording::{self, Recorder};
 use cloakroom_local::system::{Options, System};
@@ -341,6 +342,37 @@ fn other_secret(stack: &Stack, reference: &str) -> (BTreeMap<String, String>, Pa
     let config = config.to_string_lossy().into_owned();
     variables.insert("CLOAKROOM_CONFIG".to_owned(), config);
     (variables, stack.files.path().join(format!("{name}.log")))
+}
+
+#[tokio::test]
+async fn the_template_of_the_http_api_makes_the_same() {
+    let moto = moto::Server::start().await;
+    let deployed = deploy(json!({
+        "aws": moto.url,
+        "kms": moto.url,
+        "kind": "http",
+        "parameters": {"Edge": "none"},
+    }))
+    .await;
+    assert_eq!(deployed["table"]["keys"], json!(["pk", "sk"]));
+    for (name, _) in FUNCTIONS {
+        let told = &deployed["environment"][name];
+        assert_eq!(told["CLOAKROOM_CONFIG"], "/opt/cloakroom.toml", "{name}");
+    }
+}
+
+/// What the template repeats of it, tests/sam compares by its own arithmetic.
+#[test]
+fn the_deployed_configuration_is_good_and_keeps_answers_as_long_as_the_template_says() {
+    let read = |path: &str| std::fs::read_to_string(Path::new(ROOT).join(path)).unwrap();
+    let config = Config::parse(&read("config/cloakroom.toml")).unwrap();
+    for template in ["infra/template.yaml", "infra/http-api.yaml"] {
+        let template = read(template);
+        let (_, parameter) = template.split_once("\n  AuthorizerTtl:\n").unwrap();
+        let (_, default) = parameter.split_once("Default: ").unwrap();
+        let (default, _) = default.split_once('\n').unwrap();
+        assert_eq!(default, config.gateway_ttl().to_string());
+    }
 }
 
 #[test]

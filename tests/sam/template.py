@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -221,11 +222,24 @@ def samconfig_sections() -> dict:
 
 
 def samconfig() -> dict:
-    """Parameter overrides by environment, as samconfig.toml has them."""
-    return {
-        name: dict(
-            pair.split("=", 1)
-            for pair in section.get("deploy", {}).get("parameters", {}).get("parameter_overrides", [])
-        )
-        for name, section in samconfig_sections().items()
-    }
+    """Parameter overrides by environment, as samconfig.toml has them; `--guided` writes them as one text."""
+    overrides = {}
+    for name, section in samconfig_sections().items():
+        written = section.get("deploy", {}).get("parameters", {}).get("parameter_overrides", [])
+        pairs = shlex.split(written) if isinstance(written, str) else written
+        overrides[name] = dict(pair.split("=", 1) for pair in pairs)
+    return overrides
+
+
+def violations(template: dict, chosen: dict | None = None) -> list[str]:
+    """What the template's own rules say against a choice of parameters."""
+    resolver = Resolver(template, parameters(template, chosen))
+    said = []
+    for rule in template["Rules"].values():
+        if resolver.truth(rule["RuleCondition"]):
+            said += [
+                assertion["AssertDescription"]
+                for assertion in rule["Assertions"]
+                if not resolver.truth(assertion["Assert"])
+            ]
+    return said

@@ -141,6 +141,21 @@ class Templates(unittest.TestCase):
                 with self.assertRaises(ValueError, msg=bad):
                     sam.parameters(written, {"PublicUrl": bad})
 
+    def test_a_choice_that_cannot_work_is_refused_before_anything_is_made(self):
+        for kind, choices in CHOICES.items():
+            for name, chosen in choices.items():
+                self.assertEqual(sam.violations(sam.load(kind), chosen), [], f"{kind}: {name}")
+        for kind, chosen, said in (
+            ("rest", {"Edge": "none"}, "it needs a DomainName"),
+            ("rest", {"DomainName": "app.example.com"}, "needs DomainCertificateArn"),
+            ("rest", {"OriginDomainName": "api.example.com"}, "needs OriginCertificateArn"),
+            ("rest", OWN_DOMAIN | ORIGIN | {"Edge": "none"}, "is for CloudFront"),
+            ("rest", OWN_DOMAIN | {"Edge": "none", "Spa": "true"}, "needs CloudFront"),
+            ("http", {}, "WAF cannot guard an HTTP API"),
+            ("http", {"Edge": "none", "Spa": "true"}, "needs CloudFront"),
+        ):
+            self.assertIn(said, "\n".join(sam.violations(sam.load(kind), chosen)), f"{kind}: {chosen}")
+
     def test_functions_are_told_the_issuer_and_what_their_settings_know(self):
         settings = (sam.ROOT / "crates/gateway/src/settings.rs").read_text()
         known = set(re.findall(r'"(CLOAKROOM_\w+)"', settings))
