@@ -16,8 +16,8 @@ use cloakroom_domain::grant::{Grant, TokenMeta, new_family};
 use cloakroom_domain::jwt::Algorithm;
 use cloakroom_domain::policy::{CONNECT, GRAPHQL, TokenDemand};
 use cloakroom_domain::ports::{
-    Clock, FindFamily, ReadEpoch, Roots, SignError, Signer, StoreError, UpdateError, UpdateFamily,
-    World,
+    Clock, FindFamily, OnceName, ReadEpoch, Roots, SignError, Signer, SigningKey, StoreError,
+    UpdateError, UpdateFamily, UseOnce, World,
 };
 use cloakroom_domain::scope::ScopeSet;
 use cloakroom_domain::seal::{RootKey, RootKeys};
@@ -99,6 +99,17 @@ impl UpdateFamily for Table {
     }
 }
 
+/// Nobody proves possession here.
+impl UseOnce for Table {
+    async fn use_once(&self, _: &OnceName, _: UnixTime) -> Result<bool, StoreError> {
+        panic!("a proof is used up")
+    }
+
+    async fn was_used(&self, _: &OnceName) -> Result<bool, StoreError> {
+        panic!("a proof is looked up")
+    }
+}
+
 impl ReadEpoch for Table {
     async fn epoch(&self) -> Result<UnixTime, StoreError> {
         self.count(|calls| calls.epoch += 1);
@@ -111,15 +122,14 @@ impl ReadEpoch for Table {
 pub(crate) struct Pen(Arc<AtomicUsize>);
 
 impl Signer for Pen {
-    fn key_id(&self) -> &'static str {
-        "k"
+    async fn signing_key(&self, _: UnixTime) -> Result<SigningKey, SignError> {
+        Ok(SigningKey {
+            kid: "k".to_owned(),
+            algorithm: Algorithm::ES256,
+        })
     }
 
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::ES256
-    }
-
-    async fn sign(&self, _: &[u8]) -> Result<Vec<u8>, SignError> {
+    async fn sign(&self, _: &SigningKey, _: &[u8]) -> Result<Vec<u8>, SignError> {
         self.0.fetch_add(1, SeqCst);
         Ok(vec![7; 64])
     }
@@ -217,6 +227,7 @@ impl Lab {
             }),
             sid: "sid".into(),
             created_at: now,
+            claims_at: None,
             absolute_expires_at: now.plus(90 * 86_400),
             upstream_id_token: None,
             upstream_refresh_token: None,
@@ -233,6 +244,7 @@ impl Lab {
                 30 * 86_400
             }),
             idle_expires_at: None,
+            cnf: None,
             notes_first_use: false,
             code: None,
             delegation: Delegation::default(),
@@ -298,6 +310,7 @@ impl Lab {
             domain_name: "localhost".to_owned(),
             edge: Edge::None,
             remaps_www_authenticate: false,
+            names_dpop: false,
             routes,
             clock: Arc::new(self.clock.clone()),
         });

@@ -21,6 +21,6 @@ mod live;
 mod oauth;
 mod readme;
 mod rotation;
-mod signing;
 mod sam;
+mod signing;
 mod walk;

@@ -5,7 +5,7 @@ use crate::clock::TestClock;
 use crate::swap::{Swap, event, read};
 use cloakroom_aws::dynamo::DynamoStore;
 use cloakroom_aws::kms::{
-    JwtPublicKeys, JwtSigner, KeyPlaces, KmsRoots, RotateError, next_key_set,
+    JwtPublicKeys, JwtSigner, KeyPlaces, KmsPublicKeys, KmsRoots, RotateError, next_key_set,
 };
 use cloakroom_domain::config::Config;
 use cloakroom_domain::jwt::kms_key_id;
@@ -30,7 +30,7 @@ pub fn data_key_config() -> String {
 #[derive(Debug)]
 pub struct Environment {
     authorizer: cloakroom_authorizer::Handler<DynamoStore, JwtSigner<DynamoStore>, KmsRoots>,
-    jwks: cloakroom_jwks::Handler<JwtPublicKeys<DynamoStore>>,
+    jwks: cloakroom_jwks::Handler<JwtPublicKeys<DynamoStore>, KmsPublicKeys>,
 }
 
 impl Environment {
@@ -73,7 +73,7 @@ impl Environment {
                 roots,
                 world,
             ),
-            jwks: cloakroom_jwks::Handler::new(Arc::clone(config), keys),
+            jwks: cloakroom_jwks::Handler::new(Arc::clone(config), keys, None),
         }
     }
 

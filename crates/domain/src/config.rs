@@ -154,6 +154,7 @@ impl Default for JwtConfig {
 
 /// Who makes the signatures of JWTs.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum SigningMode {
     /// KMS signs each JWT; no private key ever leaves it.
@@ -240,6 +241,7 @@ impl Default for SessionConfig {
 
 /// The key with which we authenticate to identity providers (`private_key_jwt`).
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ClientKeyConfig {
     /// Must fit the KMS key.
@@ -334,6 +336,7 @@ pub struct IdentityProviderConfig {
 /// and no `iss` parameter (RFC 9207), one could pass the other's code off as its own
 /// (mix-up, RFC 9700 §4.4).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CallbackUri {
     /// `/auth/callback`. With several providers it must announce RFC 9207.
@@ -367,6 +370,7 @@ impl ClientAuthentication {
 
 /// For whom the assertions are with which we authenticate to a provider.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum AssertionAudience {
     /// The provider's issuer and nothing else (rfc7523bis): an assertion for one
@@ -380,6 +384,7 @@ pub enum AssertionAudience {
 
 /// Whether authorization requests are pushed to a provider (RFC 9126).
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PushedRequests {
     /// If its metadata has an endpoint for it.

@@ -99,6 +99,20 @@ impl Serialize for DpopDemand {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for DpopDemand {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DpopDemand".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "description": "Whether a route takes proofs of possession (RFC 9449).",
+            "enum": [false, "optional", true],
+        })
+    }
+}
+
 /// Why a known token does not pass.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Refusal {

@@ -27,19 +27,20 @@ const ASSERTION_SECONDS: u64 = 60;
 
 /// The key with which we sign our assertions; every [`Signer`] is one.
 pub trait ClientKey: Send + Sync {
-    /// Signs `claims` as a JWT of type `typ`.
-    fn sign<'a>(&'a self, typ: &'a str, claims: &'a Value) -> Signing<'a>;
+    /// Signs `claims` as a JWT of type `typ`, with the key that signs at `now`.
+    fn sign<'a>(&'a self, typ: &'a str, claims: &'a Value, now: UnixTime) -> Signing<'a>;
 }
 
 /// A signature that is being made.
 pub type Signing<'a> = Pin<Box<dyn Future<Output = Result<Jwt, SignError>> + Send + 'a>>;
 
 impl<S: Signer> ClientKey for S {
-    fn sign<'a>(&'a self, typ: &'a str, claims: &'a Value) -> Signing<'a> {
+    fn sign<'a>(&'a self, typ: &'a str, claims: &'a Value, now: UnixTime) -> Signing<'a> {
         Box::pin(async move {
-            let input = SigningInput::new(typ, self.key_id(), self.algorithm(), claims)
+            let key = self.signing_key(now).await?;
+            let input = SigningInput::new(typ, &key.kid, key.algorithm, claims)
                 .ok_or(SignError::Unacceptable("the claims fit no JWT"))?;
-            let signature = Signer::sign(self, input.as_bytes()).await?;
+            let signature = Signer::sign(self, &key, input.as_bytes()).await?;
             Ok(input.into_jwt(&signature))
         })
     }
@@ -113,7 +114,7 @@ impl ClientIdentity {
                     AssertionAudience::TokenEndpoint => ("JWT", token_endpoint.as_str()),
                 };
                 let claims = self.assertion(audience, now)?;
-                let jwt = key.sign(typ, &claims).await?;
+                let jwt = key.sign(typ, &claims, now).await?;
                 credentials.fields.extend([
                     ("client_assertion_type", ASSERTION_TYPE.to_owned().into()),
                     ("client_assertion", jwt.expose().to_owned().into()),

@@ -17,7 +17,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom_domain::config::Config;
 use cloakroom_domain::ports::{
-    Authenticated, CallbackCode, Clock, IdentityProviders, IdpError, SignError, Signer,
+    Authenticated, CallbackCode, Clock, IdentityProviders, IdpError, SignError, Signer, SigningKey,
 };
 use cloakroom_domain::time::UnixTime;
 use cloakroom_verify::jws::KeySet;
@@ -244,15 +244,14 @@ static CLIENT: LazyLock<EcdsaKeyPair> =
     LazyLock::new(|| EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap());
 
 impl Signer for TestKey {
-    fn key_id(&self) -> &'static str {
-        "client-key"
+    async fn signing_key(&self, _: UnixTime) -> Result<SigningKey, SignError> {
+        Ok(SigningKey {
+            kid: "client-key".to_owned(),
+            algorithm: cloakroom_domain::jwt::Algorithm::ES256,
+        })
     }
 
-    fn algorithm(&self) -> cloakroom_domain::jwt::Algorithm {
-        cloakroom_domain::jwt::Algorithm::ES256
-    }
-
-    async fn sign(&self, input: &[u8]) -> Result<Vec<u8>, SignError> {
+    async fn sign(&self, _: &SigningKey, input: &[u8]) -> Result<Vec<u8>, SignError> {
         let signature = CLIENT.sign(&SystemRandom::new(), input).unwrap();
         Ok(signature.as_ref().to_vec())
     }

@@ -25,11 +25,11 @@ fn max_age() -> String {
 
 /// The function.
 #[derive(Debug)]
-pub struct Handler<K> {
+pub struct Handler<K, C> {
     config: Arc<Config>,
     keys: Metered<K>,
     /// Of the key with which we authenticate to identity providers, if there is one.
-    client_keys: Option<Metered<K>>,
+    client_keys: Option<Metered<C>>,
     meter: Meter,
 }
 
@@ -38,9 +38,9 @@ struct KeySet {
     keys: Vec<PublicJwk>,
 }
 
-impl<K: PublicKeys> Handler<K> {
+impl<K: PublicKeys, C: PublicKeys> Handler<K, C> {
     /// Puts the function together from its ports.
-    pub fn new(config: Arc<Config>, keys: K, client_keys: Option<K>) -> Self {
+    pub fn new(config: Arc<Config>, keys: K, client_keys: Option<C>) -> Self {
         let meter = Meter::default();
         Self {
             config,
@@ -61,12 +61,10 @@ impl<K: PublicKeys> Handler<K> {
 
     async fn route(&self, request: Request) -> Response {
         let line = |outcome| Decision::new("jwks", outcome).id("request_id", request.request_id());
-        let keys = match request.path() {
-            "/.well-known/jwks.json" => Some(&self.keys),
-            "/.well-known/client-jwks.json" if self.client_keys.is_some() => {
-                self.client_keys.as_ref()
-            }
-            "/.well-known/oauth-authorization-server" => None,
+        let asked = match request.path() {
+            "/.well-known/jwks.json" => Asked::Keys,
+            "/.well-known/client-jwks.json" if self.client_keys.is_some() => Asked::ClientKeys,
+            "/.well-known/oauth-authorization-server" => Asked::Metadata,
             _ => {
                 line("refused").word("reason", "no_such_path").emit();
                 return Response::empty(StatusCode::NOT_FOUND);
@@ -76,16 +74,19 @@ impl<K: PublicKeys> Handler<K> {
             line("refused").word("reason", "method").emit();
             return Response::method_not_allowed("GET, HEAD");
         }
-        if let Some(keys) = keys {
-            return self.key_set(&request, keys).await;
+        match (asked, &self.client_keys) {
+            (Asked::Keys, _) => self.key_set(&request, &self.keys).await,
+            (Asked::ClientKeys, Some(keys)) => self.key_set(&request, keys).await,
+            (Asked::ClientKeys, None) | (Asked::Metadata, _) => {
+                line("described").emit();
+                document(&request, &Metadata::new(&self.config))
+            }
         }
-        line("described").emit();
-        document(&request, &Metadata::new(&self.config))
     }
 
     /// Two sets, never one: what we sign for providers must not verify as a JWT for
     /// services, nor the other way round (RFC 8725 §3.12).
-    async fn key_set(&self, request: &Request, keys: &Metered<K>) -> Response {
+    async fn key_set(&self, request: &Request, keys: &Metered<impl PublicKeys>) -> Response {
         let keys = keys.public_keys().await;
         let line = |outcome| {
             Decision::new("jwks", outcome)
@@ -110,6 +111,13 @@ impl<K: PublicKeys> Handler<K> {
             }
         }
     }
+}
+
+/// What there is to read.
+enum Asked {
+    Keys,
+    ClientKeys,
+    Metadata,
 }
 
 /// A document that anybody may read, also from a script on another site.

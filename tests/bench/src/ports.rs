@@ -3,8 +3,8 @@
 use cloakroom_domain::family::{FamilyId, FamilyRecord, Transition};
 use cloakroom_domain::jwt::Algorithm;
 use cloakroom_domain::ports::{
-    Clock, Entropy, EntropyError, FindFamily, ReadEpoch, Roots, SignError, Signer, StoreError,
-    UpdateError, UpdateFamily, World,
+    Clock, Entropy, EntropyError, FindFamily, OnceName, ReadEpoch, Roots, SignError, Signer,
+    SigningKey, StoreError, UpdateError, UpdateFamily, UseOnce, World,
 };
 use cloakroom_domain::seal::{RootKey, RootKeys};
 use cloakroom_domain::time::UnixTime;
@@ -54,6 +54,16 @@ impl UpdateFamily for Table {
     }
 }
 
+impl UseOnce for Table {
+    async fn use_once(&self, _: &OnceName, _: UnixTime) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    async fn was_used(&self, _: &OnceName) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+}
+
 impl ReadEpoch for Table {
     async fn epoch(&self) -> Result<UnixTime, StoreError> {
         Ok(UnixTime(0))
@@ -65,15 +75,14 @@ impl ReadEpoch for Table {
 pub(crate) struct Stamp;
 
 impl Signer for Stamp {
-    fn key_id(&self) -> &'static str {
-        "bench-key"
+    async fn signing_key(&self, _: UnixTime) -> Result<SigningKey, SignError> {
+        Ok(SigningKey {
+            kid: "bench-key".to_owned(),
+            algorithm: Algorithm::RS256,
+        })
     }
 
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::RS256
-    }
-
-    async fn sign(&self, _: &[u8]) -> Result<Vec<u8>, SignError> {
+    async fn sign(&self, _: &SigningKey, _: &[u8]) -> Result<Vec<u8>, SignError> {
         Ok(vec![7; 256])
     }
 }

@@ -38,8 +38,7 @@ impl Functions {
         let store = |name| DynamoStore::new(backends.acting_as(name).dynamodb(), TABLE);
         let kms = |name| backends.acting_as(name).kms();
         let roots = |name| KmsRoots::new(kms(name), vec![backends.mac_key().to_owned()]);
-        let signer =
-            |name| JwtSigner::new(config, &backends.key_places(), &kms(name), store(name));
+        let signer = |name| JwtSigner::new(config, &backends.key_places(), &kms(name), store(name));
         let authorizer = cloakroom_authorizer::Handler::new(
             Arc::clone(config),
             epoch,
