@@ -1,24 +1,34 @@
 //! `cloakroom check`: every fault of a configuration at once.
 
-use crate::caller::somebody_passes;
+mod routes;
+mod size;
+
 use crate::failure::Failure;
 use crate::place::{self, Place};
 use crate::{Answer, print};
 use cloakroom_domain::config::Config;
 use serde::Serialize;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Judges a configuration: every fault on a line of its own
 ///
-/// Warnings do not fail. `CLOAKROOM_ISSUER` replaces the file's issuer, as it does for
+/// Warnings fail with --strict alone. `CLOAKROOM_ISSUER` replaces the file's issuer, as it does for
 /// the functions.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  cloakroom check\n  cloakroom check deploy/cloakroom.toml --json"
+    after_help = "Examples:\n  cloakroom check\n  cloakroom check deploy/cloakroom.toml --json\n  cloakroom check --strict\n  cloakroom check --schema > cloakroom.schema.json"
 )]
 pub(crate) struct Args {
     /// The file [default: --config, $CLOAKROOM_CONFIG, ./cloakroom.toml]
     file: Option<PathBuf>,
+    /// Warnings fail, too
+    #[arg(long)]
+    strict: bool,
+    /// Prints the JSON Schema of the file instead
+    #[arg(long, conflicts_with_all = ["file", "strict"])]
+    schema: bool,
     /// Answers in JSON
     #[arg(long)]
     json: bool,
@@ -48,6 +58,10 @@ struct Summary {
 }
 
 pub(crate) fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
+    if args.schema {
+        print::json(&sorted(Config::json_schema()));
+        return Ok(true.into());
+    }
     let path = args.file.clone().unwrap_or_else(|| place.config_path());
     let report = report(path.display().to_string(), &place::read(&path)?);
     if args.json {
@@ -55,7 +69,21 @@ pub(crate) fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
     } else {
         report.print();
     }
-    Ok(report.ok.into())
+    let quiet = report.warnings.is_empty() || !args.strict;
+    Ok((report.ok && quiet).into())
+}
+
+/// The same whatever map the JSON library was built with.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(members) => {
+            let members: BTreeMap<_, _> = members.into_iter().collect();
+            let members = members.into_iter();
+            Value::Object(members.map(|(name, value)| (name, sorted(value))).collect())
+        }
+        Value::Array(items) => items.into_iter().map(sorted).collect(),
+        other => other,
+    }
 }
 
 fn report(file: String, text: &str) -> Report {
@@ -118,15 +146,9 @@ impl Summary {
 
 /// What is allowed and yet hardly meant.
 fn warnings(config: &Config) -> Vec<String> {
-    config
-        .routes
-        .iter()
-        .enumerate()
-        .filter(|(_, route)| !somebody_passes(config, route))
-        .map(|(i, _)| {
-            format!("routes[{i}]: nobody can pass: no browser session and no client that it admits may have all that it demands")
-        })
-        .collect()
+    let mut warnings = routes::warnings(config);
+    warnings.extend(size::warnings(config));
+    warnings
 }
 
 /// `1 key`, `2 keys`.

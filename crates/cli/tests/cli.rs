@@ -249,6 +249,47 @@ fn a_good_configuration_is_one_line_with_its_numbers() {
 }
 
 #[test]
+fn the_published_schema_is_that_of_the_types() {
+    let (code, out, _) = run(&mut cloakroom("check --schema"));
+    assert_eq!(code, 0);
+    let published = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/cloakroom.schema.json"
+    );
+    assert_eq!(
+        out.trim_end(),
+        std::fs::read_to_string(published).unwrap().trim_end(),
+        "write it anew: cloakroom check --schema > docs/cloakroom.schema.json"
+    );
+    let (_, schema) = json(&mut cloakroom("check --schema"));
+    let route = &schema["$defs"]["RouteConfig"];
+    assert_eq!(route["additionalProperties"], false, "unknown keys");
+    assert_eq!(route["required"], serde_json::json!(["method", "path"]));
+    assert!(route["properties"]["fields"].is_object());
+}
+
+#[test]
+fn warnings_fail_where_they_are_asked_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("cloakroom.toml");
+    let demo = std::fs::read_to_string(DEMO).unwrap();
+    let shadowed =
+        "\n[[routes]]\nmethod = \"POST\"\npath = \"/api/{proxy+}\"\naudience = \"orders\"\n";
+    for (text, loose, strict) in [(demo.clone(), 0, 0), (demo + shadowed, 0, 1)] {
+        std::fs::write(&file, text).unwrap();
+        let check = |more: &str| {
+            let mut command = cloakroom("check");
+            command.arg(&file);
+            if !more.is_empty() {
+                command.arg(more);
+            }
+            run(&mut command).0
+        };
+        assert_eq!((check(""), check("--strict")), (loose, strict));
+    }
+}
+
+#[test]
 fn without_a_name_the_file_here_is_checked() {
     let dir = tempfile::tempdir().unwrap();
     let mut command = cloakroom("check");

@@ -140,7 +140,7 @@ pub struct Facts {
 pub struct Authorizer<S, G, R> {
     config: Arc<Config>,
     policy: Policy,
-    one_verdict: bool,
+    one_verdict: Vec<(String, String)>,
     not_before: UnixTime,
     store: S,
     mint: Mint<G>,
@@ -168,7 +168,7 @@ where
     ) -> Self {
         Self {
             policy: Policy::new(&config),
-            one_verdict: policy::is_one_verdict(&config),
+            one_verdict: policy::one_verdict(&config).unwrap_or_default(),
             not_before,
             store,
             mint: Mint::new(Arc::clone(&config), signer, world.clone()),
@@ -296,9 +296,10 @@ where
         .unwrap_or(0)
     }
 
-    /// Whether one answer does for all routes, whatever the token.
-    pub fn has_one_verdict(&self) -> bool {
-        self.one_verdict
+    /// The routes for all of which one answer does, whatever the token; see
+    /// [`policy::one_verdict`].
+    pub fn one_verdict(&self) -> &[(String, String)] {
+        &self.one_verdict
     }
 
     /// The moment before which everything issued is dead.

@@ -18,6 +18,11 @@ use zeroize::Zeroizing;
 /// What is kept of a client secret.
 #[derive(Clone, Eq, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(
+    feature = "schema",
+    derive(schemars::JsonSchema),
+    schemars(with = "String")
+)]
 pub enum SecretHash {
     /// SHA-256 of a secret that we generated: 256 random bits need no slow hash.
     Sha256([u8; 32]),

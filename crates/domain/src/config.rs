@@ -15,6 +15,7 @@ use std::fmt;
 
 /// The whole configuration.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The version of this file's format: 1.
@@ -58,6 +59,7 @@ pub struct Config {
 
 /// Which topology carries browser cookies to the authorizer.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Edge {
     /// The authorizer sees the cookie itself; nothing is cached at the gateway.
@@ -69,6 +71,7 @@ pub enum Edge {
 
 /// How the authorizer answers, and whom.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct AuthorizerConfig {
     /// Whether HTTP APIs (payload 2.0) have `enableSimpleResponses`; the event does
@@ -80,6 +83,11 @@ pub struct AuthorizerConfig {
     /// let in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub apis: Vec<String>,
+    /// For how long the gateway is set to keep an answer (`authorizerResultTtlInSeconds`,
+    /// `ReauthorizeEvery`), if that is not what `revocation.max_latency` and `edge` make
+    /// of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway_ttl: Option<u64>,
     /// Whether a REST API asks by a TOKEN authorizer. Its cache goes by the token alone,
     /// so all routes must then ask for the same.
     pub token_authorizer: bool,
@@ -94,6 +102,7 @@ impl Default for AuthorizerConfig {
         Self {
             simple_responses: true,
             apis: Vec::new(),
+            gateway_ttl: None,
             token_authorizer: false,
             trust_forwarded: false,
         }
@@ -102,6 +111,7 @@ impl Default for AuthorizerConfig {
 
 /// The internal JWT.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct JwtConfig {
     /// Must fit the KMS key.
@@ -127,6 +137,7 @@ impl Default for JwtConfig {
 
 /// The one revocation knob.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct RevocationConfig {
     /// Seconds within which a revoked token is refused everywhere; 0 caches
@@ -142,6 +153,7 @@ impl Default for RevocationConfig {
 
 /// How long tokens live.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct Lifetimes {
     /// An access token.
@@ -164,6 +176,7 @@ impl Default for Lifetimes {
 
 /// Browser sessions.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct SessionConfig {
     /// The scopes that every browser session has.
@@ -192,6 +205,7 @@ impl Default for SessionConfig {
 
 /// Scopes as a list of strings.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct ScopeSetConfig(pub Vec<String>);
 
@@ -204,6 +218,7 @@ impl ScopeSetConfig {
 
 /// An OpenID provider.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct IdentityProviderConfig {
     /// Short name: the first half of every `sub` it vouches for.
@@ -243,6 +258,7 @@ pub struct IdentityProviderConfig {
 
 /// How we authenticate to an identity provider.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuthentication {
     /// RFC 6749 §2.3.1, in the header.
@@ -256,6 +272,7 @@ pub enum ClientAuthentication {
 
 /// Where in the ID token our claims are, as JSON pointers (RFC 6901).
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, default)]
 pub struct ClaimMapping {
     /// Full name.
@@ -290,7 +307,9 @@ impl Default for ClaimMapping {
 
 /// Says where a secret is: `ssm:NAME`, `secretsmanager:ID` or `env:NAME`.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(try_from = "String", into = "String")]
+#[cfg_attr(feature = "schema", schemars(with = "String"))]
 pub enum SecretRef {
     /// A SecureString in SSM Parameter Store.
     Ssm(String),
@@ -326,6 +345,7 @@ impl From<SecretRef> for String {
 
 /// A client of ours.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ClientConfig {
     /// `client_id`.
@@ -398,6 +418,7 @@ impl ClientConfig {
 
 /// How a client proves who it is (RFC 6749 §2.3, RFC 7523 §2.2).
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ClientProof {
     /// Not at all: a public client.
@@ -410,6 +431,7 @@ pub enum ClientProof {
 
 /// RFC 6749 §2.1.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ClientKind {
     /// Cannot keep a secret.
@@ -420,6 +442,7 @@ pub enum ClientKind {
 
 /// What a client may do at the token endpoint.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum GrantKind {
     /// RFC 6749 §4.1 with PKCE.
@@ -434,6 +457,7 @@ pub enum GrantKind {
 
 /// A group of services that share an `aud` and see the same claims.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AudienceConfig {
     /// The `aud`.
@@ -444,10 +468,24 @@ pub struct AudienceConfig {
     /// Which of `name`, `email`, `roles` its services see.
     #[serde(default)]
     pub claims: Vec<ClaimName>,
+    /// What its services call them, where they have names of their own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rename_claims: BTreeMap<ClaimName, String>,
+}
+
+impl AudienceConfig {
+    /// Under which name its services see a claim, if they do.
+    pub fn name_of(&self, claim: ClaimName) -> Option<&str> {
+        let renamed = self.rename_claims.get(&claim).map(String::as_str);
+        self.claims
+            .contains(&claim)
+            .then(|| renamed.unwrap_or(claim.name()))
+    }
 }
 
 /// A claim that an audience may see.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ClaimName {
     /// Full name.
@@ -458,8 +496,20 @@ pub enum ClaimName {
     Roles,
 }
 
+impl ClaimName {
+    /// As OpenID Connect, and the rest of the world, calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Email => "email",
+            Self::Roles => "roles",
+        }
+    }
+}
+
 /// A route of the API and what it takes to pass it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RouteConfig {
     /// An HTTP method, or `ANY`.
@@ -502,6 +552,7 @@ pub struct RouteConfig {
 /// Fields of a graph, and what it takes to get them beyond what the route asks. Who
 /// lacks any of it gets them in AppSync's `deniedFields`.
 #[derive(Clone, Debug, Deserialize, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct FieldConfig {
     /// `Type.field`, or the ARN of a field.
@@ -561,6 +612,12 @@ impl Config {
         }
     }
 
+    /// The JSON Schema of the file, for editors.
+    #[cfg(feature = "schema")]
+    pub fn json_schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
+
     /// Whether this is a system on one machine: http is then accepted for
     /// loopback hosts.
     pub fn is_loopback(&self) -> bool {
@@ -579,11 +636,12 @@ impl Config {
 
     /// How long the gateway may keep an authorizer's answer.
     pub fn gateway_ttl(&self) -> u64 {
-        match self.edge {
+        match (self.authorizer.gateway_ttl, self.edge) {
+            (Some(ttl), _) => ttl,
             // Without the edge function the authorizer judges CSRF headers, which
             // are no identity sources: its answers must not be reused (D35).
-            Edge::None => 0,
-            Edge::Cloudfront => (self.revocation.max_latency / 2).min(3600),
+            (None, Edge::None) => 0,
+            (None, Edge::Cloudfront) => (self.revocation.max_latency / 2).min(3600),
         }
     }
 

@@ -12,11 +12,14 @@ use crate::token::{TokenKind, sha256};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 use std::fmt;
 use zeroize::Zeroizing;
 
 /// JWS algorithms that a KMS key can make.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Algorithm {
     /// RSA PKCS#1 v1.5. What RFC 9068 §2.1 requires everyone to support.
     RS256,
@@ -49,6 +52,22 @@ impl Jwt {
     /// The compact text, for the one header that hands it on.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+
+    /// The name of what takes the most room in it: for the log line about an answer
+    /// that is too long.
+    pub fn largest_claim(&self) -> &'static str {
+        const KNOWN: [&str; 7] = ["scope", "roles", "name", "email", "amr", "act", "sub"];
+        let payload = self.0.split('.').nth(1).unwrap_or_default();
+        let claims = BASE64URL.decode(payload).map(Zeroizing::new);
+        let claims: Option<BTreeMap<String, Box<RawValue>>> = claims
+            .ok()
+            .and_then(|claims| serde_json::from_slice(&claims).ok());
+        let claims = claims.unwrap_or_default();
+        let largest = claims.iter().max_by_key(|(_, value)| value.get().len());
+        largest
+            .and_then(|(name, _)| KNOWN.into_iter().find(|known| known == name))
+            .unwrap_or("renamed")
     }
 
     /// Takes a text that was a JWT of ours when it was sealed.
@@ -150,12 +169,16 @@ struct UserPart<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     amr: &'a [String],
     sid: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    email: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    roles: Option<&'a [String]>,
+    /// What the provider told, under the audience's own names.
+    #[serde(flatten)]
+    told: BTreeMap<&'a str, Told<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Told<'a> {
+    Text(&'a str),
+    List(&'a [String]),
 }
 
 impl<'a> AccessClaims<'a> {
@@ -188,19 +211,51 @@ impl<'a> AccessClaims<'a> {
 }
 
 impl<'a> UserPart<'a> {
-    fn new(audience: &AudienceConfig, grant: &'a Grant, user: &'a UserClaims) -> Self {
-        let sees = |claim| audience.claims.contains(&claim);
+    fn new(audience: &'a AudienceConfig, grant: &'a Grant, user: &'a UserClaims) -> Self {
+        let told = [
+            (ClaimName::Name, user.name.as_deref().map(Told::Text)),
+            (ClaimName::Email, user.email.as_deref().map(Told::Text)),
+            (ClaimName::Roles, Some(Told::List(&user.roles))),
+        ];
         Self {
             auth_time: user.auth_time,
             acr: user.acr.as_deref(),
             amr: &user.amr,
             sid: &grant.sid,
-            name: user.name.as_deref().filter(|_| sees(ClaimName::Name)),
-            email: user.email.as_deref().filter(|_| sees(ClaimName::Email)),
-            roles: Some(user.roles.as_slice()).filter(|_| sees(ClaimName::Roles)),
+            told: told
+                .into_iter()
+                .filter_map(|(claim, value)| Some((audience.name_of(claim)?, value?)))
+                .collect(),
         }
     }
 }
+
+/// Claims whose names are taken: our own, and those that would mean something else to
+/// whoever verifies the JWT.
+pub const RESERVED: [&str; 22] = [
+    "iss",
+    "sub",
+    "aud",
+    "client_id",
+    "exp",
+    "iat",
+    "nbf",
+    "jti",
+    "scope",
+    "act",
+    "may_act",
+    "cnf",
+    "auth_time",
+    "acr",
+    "amr",
+    "sid",
+    "azp",
+    "nonce",
+    "events",
+    "typ",
+    "token_introspection",
+    "authorization_details",
+];
 
 /// The `sub` of whom the token is about: the user, or the machine that the grant is
 /// of. Another client that has exchanged the token is not the subject.
@@ -270,6 +325,26 @@ mod tests {
                 .expose()
                 .ends_with(".eyJhIjoxfQ.c2ln")
         );
+    }
+
+    #[test]
+    fn the_largest_claim_is_named_and_not_told() {
+        let jwt = |claims: serde_json::Value| {
+            let input = SigningInput::new("at+jwt", "k", Algorithm::RS256, &claims).unwrap();
+            input.into_jwt(b"s").largest_claim()
+        };
+        let (long, short) = ("x".repeat(50), "x".repeat(40));
+        for (largest, other) in [("scope", "roles"), ("roles", "scope"), ("email", "name")] {
+            assert_eq!(
+                jwt(serde_json::json!({largest: long, other: short})),
+                largest
+            );
+        }
+        assert_eq!(
+            jwt(serde_json::json!({"canary": long, "sub": short})),
+            "renamed"
+        );
+        assert_eq!(Jwt::from_sealed("x".into()).largest_claim(), "renamed");
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub const GRAPHQL: (&str, &str) = ("POST", "/graphql");
 
 /// Whose token passes a route.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum TokenDemand {
     /// A user's or a machine's.
@@ -226,7 +227,13 @@ impl PathPattern {
         theirs.next().is_none()
     }
 
-    /// Whether it is this path or below it.
+    /// Whether it matches one path alone.
+    pub fn is_literal(&self) -> bool {
+        let is_literal = |segment: &Segment| matches!(segment, Segment::Literal(_));
+        self.0.iter().all(is_literal)
+    }
+
+    /// Whether its first segment is this.
     pub fn is_below(&self, prefix: &str) -> bool {
         matches!(self.0.first(), Some(Segment::Literal(first)) if first == prefix)
     }
@@ -438,15 +445,25 @@ impl Demands<'_> {
     }
 }
 
-/// Whether all routes that ask for a token ask for the same: then one answer does for
-/// all of them, and a TOKEN authorizer may be cached.
-pub fn is_one_verdict(config: &Config) -> bool {
-    let mut routes = config
-        .routes
-        .iter()
-        .filter(|route| route.token != TokenDemand::None);
-    let first = routes.next().map(RouteConfig::demands);
-    routes.all(|route| Some(route.demands()) == first && route.fields.is_empty())
+/// The routes that ask for a token, if all of them ask for the same and have paths
+/// without variables: then one answer can name them all, and a TOKEN authorizer, whose
+/// cache goes by the token alone, may be kept. Each is a method and a path.
+pub fn one_verdict(config: &Config) -> Option<Vec<(String, String)>> {
+    let routes = || {
+        let mut routes = config.routes.iter();
+        std::iter::from_fn(move || routes.find(|route| route.token != TokenDemand::None))
+    };
+    let first = routes().next()?.demands();
+    let is_one = routes().all(|route| {
+        let pattern = PathPattern::parse(&route.path);
+        route.demands() == first
+            && route.fields.is_empty()
+            && route.method != CONNECT
+            && pattern.is_some_and(|pattern| pattern.is_literal())
+    });
+    let list = || routes().map(|route| (route.method.clone(), route.path.clone()));
+    // More would not fit into an answer.
+    (is_one && routes().count() <= 16).then(|| list().collect())
 }
 
 #[cfg(test)]
@@ -562,7 +579,8 @@ mod tests {
     fn one_verdict_does_only_if_all_ask_for_the_same() {
         let mut config = config();
         let first = config.routes[0].clone();
-        assert!(is_one_verdict(&config));
+        let key = |path: &str| ("GET".to_owned(), path.to_owned());
+        assert_eq!(one_verdict(&config).unwrap(), [key("/api/orders")]);
         config.routes.push(RouteConfig {
             path: "/api/other".into(),
             ..first.clone()
@@ -573,8 +591,14 @@ mod tests {
             audience: String::new(),
             ..first.clone()
         });
-        assert!(is_one_verdict(&config), "a public route asks for nothing");
-        let edits: [fn(&mut RouteConfig); 8] = [
+        let both = [key("/api/orders"), key("/api/other")];
+        assert_eq!(
+            one_verdict(&config).unwrap(),
+            both,
+            "a public route asks for nothing"
+        );
+        let edits: [fn(&mut RouteConfig); 9] = [
+            |r| r.path = "/api/{id}".into(),
             |r| r.audience = "elsewhere".into(),
             |r| r.scopes = vec!["orders:read".into()],
             |r| r.any_scope = vec!["orders:read".into()],
@@ -587,7 +611,7 @@ mod tests {
         for (i, edit) in edits.into_iter().enumerate() {
             let mut config = config.clone();
             edit(&mut config.routes[1]);
-            assert!(!is_one_verdict(&config), "edit {i}");
+            assert_eq!(one_verdict(&config), None, "edit {i}");
         }
     }
 

@@ -100,7 +100,7 @@ where
         let outcome = self.judge(&event).await;
         let settings = Settings {
             simple_responses: self.config.authorizer.simple_responses,
-            one_verdict: self.authorizer.has_one_verdict(),
+            one_verdict: self.authorizer.one_verdict(),
         };
         let (result, unfit) = match outcome.answer().encode(&event, settings) {
             Encoded::Done(result) => (result, false),
@@ -185,12 +185,19 @@ where
         } else {
             outcome.names()
         };
+        let largest = match &outcome.verdict {
+            Judged::Rules(Verdict::Allow(allowed)) if unfit => Some(allowed.jwt.largest_claim()),
+            Judged::Rules(_) | Judged::Unauthorized(_) | Judged::Forbidden(_) => None,
+        };
         let facts = &outcome.facts;
         let mut line = Decision::new("authorizer", name)
             .word("reason", reason)
             .word("kind", event.kind.name())
             .flag("first_use", facts.first_use)
             .calls(&self.meter.take());
+        if let Some(largest) = largest {
+            line = line.word("largest_claim", largest);
+        }
         if !event.request_id.is_empty() {
             line = line.id("request_id", &event.request_id);
         }

@@ -1,10 +1,13 @@
 //! Judges a configuration that has the right shape.
 
 mod proof;
+#[cfg(test)]
+mod tests;
 
-use super::{ClientConfig, ClientKind, Config, GrantKind, RouteConfig};
+use super::{AudienceConfig, ClientConfig, ClientKind, Config, Edge, GrantKind, RouteConfig};
 use crate::claims::CLIENT_NAMESPACE;
-use crate::policy::{CONNECT, CONNECT_PATH, GRAPHQL, PathPattern, TokenDemand, is_one_verdict};
+use crate::jwt::RESERVED;
+use crate::policy::{CONNECT, CONNECT_PATH, GRAPHQL, PathPattern, TokenDemand, one_verdict};
 use crate::scope::is_scope_token;
 use std::collections::BTreeSet;
 
@@ -38,8 +41,8 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
     }
     identity_providers(config, &mut fault);
     clients(config, &mut fault);
-    if config.authorizer.token_authorizer && !is_one_verdict(config) {
-        fault("authorizer.token_authorizer: its cache goes by the token alone, so all routes must have one audience and ask for the same; use a REQUEST authorizer".into());
+    if config.authorizer.token_authorizer && one_verdict(config).is_none() {
+        fault("authorizer.token_authorizer: its cache goes by the token alone, so all routes must have one audience, ask for the same, and have paths without variables; use a REQUEST authorizer".into());
     }
     audiences(config, &mut fault);
     proof::resources(config, &mut fault);
@@ -69,6 +72,38 @@ fn lifetimes(config: &Config, fault: &mut impl FnMut(String)) {
     if config.revocation.max_latency > 3600 {
         fault("revocation.max_latency must be at most 3600".into());
     }
+    let gateway = config.gateway_ttl();
+    if gateway > config.revocation.max_latency {
+        fault("authorizer.gateway_ttl must not exceed revocation.max_latency: a kept answer outlives the promise".into());
+    }
+    if gateway > 0 && config.edge == Edge::None && !config.identity_providers.is_empty() {
+        // D35: what the gateway keeps goes by its identity sources, and CSRF does not.
+        fault("authorizer.gateway_ttl must be 0 without an edge: cookies come to the authorizer, whose answer depends on more than the cache goes by".into());
+    }
+    // Its last gateway TTL is when a kept answer may carry a dead JWT.
+    let least = gateway.saturating_add(1);
+    let clients = config.clients.iter().enumerate();
+    let own = clients.filter_map(|(i, client)| {
+        let seconds = client.access_token_lifetime?;
+        Some((format!("clients[{i}].access_token_lifetime"), seconds))
+    });
+    let general = (
+        "lifetimes.access_token".to_owned(),
+        config.lifetimes.access_token,
+    );
+    for (name, seconds) in std::iter::once(general).chain(own) {
+        if seconds < least {
+            fault(format!(
+                "{name} must be more than the gateway TTL of {gateway}"
+            ));
+        }
+        if seconds > config.lifetimes.grant {
+            fault(format!("{name} must not exceed lifetimes.grant"));
+        }
+    }
+    if config.lifetimes.refresh_token_idle > config.lifetimes.grant {
+        fault("lifetimes.refresh_token_idle must not exceed lifetimes.grant".into());
+    }
     for (name, seconds, limit) in [
         (
             "lifetimes.access_token",
@@ -93,9 +128,6 @@ fn lifetimes(config: &Config, fault: &mut impl FnMut(String)) {
     }
     if config.session.slide_interval >= config.session.idle {
         fault("session.slide_interval must be below session.idle".into());
-    }
-    if config.lifetimes.access_token > config.lifetimes.grant {
-        fault("lifetimes.access_token must not exceed lifetimes.grant".into());
     }
 }
 
@@ -264,6 +296,7 @@ fn audiences(config: &Config, fault: &mut impl FnMut(String)) {
         if !ids.insert(&audience.id) {
             fault(format!("audiences[{i}].id is used twice"));
         }
+        renamed_claims(audience, &format!("audiences[{i}].rename_claims"), fault);
     }
     if config.audiences.len() > crate::family::MAX_JWTS {
         fault(format!("audiences: at most {}", crate::family::MAX_JWTS));
@@ -298,6 +331,30 @@ fn routes(config: &Config, fault: &mut impl FnMut(String)) {
         scopes(&format!("{at}.scopes"), &route.scopes, fault);
         scopes(&format!("{at}.any_scope"), &route.any_scope, fault);
         route_demands(config, route, &at, fault);
+    }
+}
+
+/// A name that is taken would make a service read one thing for another.
+fn renamed_claims(audience: &AudienceConfig, at: &str, fault: &mut impl FnMut(String)) {
+    let renamed = &audience.rename_claims;
+    if !renamed.keys().all(|claim| audience.claims.contains(claim)) {
+        fault(format!("{at} renames a claim that is not among claims"));
+    }
+    if !renamed
+        .values()
+        .all(|name| is_context_text(name) && !RESERVED.contains(&name.as_str()))
+    {
+        fault(format!(
+            "{at} must be names of A-Z a-z 0-9 . _ ~ : / + - that no other claim has"
+        ));
+    }
+    let names: BTreeSet<_> = audience.claims.iter().collect();
+    let names = names
+        .into_iter()
+        .filter_map(|claim| audience.name_of(*claim));
+    let names: Vec<_> = names.collect();
+    if names.iter().collect::<BTreeSet<_>>().len() != names.len() {
+        fault(format!("{at} gives two claims one name"));
     }
 }
 
@@ -382,6 +439,11 @@ fn route_demands(config: &Config, route: &RouteConfig, at: &str, fault: &mut imp
                 fault(format!("{at}.audience must name one of the audiences"));
             }
         }
+    }
+    if route.max_age == Some(0) {
+        fault(format!(
+            "{at}.max_age must be more than 0: no sign-in is younger"
+        ));
     }
     for client in &route.clients {
         if config.client(client).is_none() {

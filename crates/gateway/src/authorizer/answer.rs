@@ -62,7 +62,14 @@ struct PolicyDocument<'a> {
 struct Statement<'a> {
     action: &'static str,
     effect: &'static str,
-    resource: &'a str,
+    resource: Resources<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Resources<'a> {
+    One(&'a str),
+    Many(&'a [String]),
 }
 
 #[derive(Serialize)]
@@ -121,17 +128,17 @@ struct Context<'a> {
 
 /// What is set at the gateway and not said in its events.
 #[derive(Clone, Copy, Debug)]
-pub struct Settings {
+pub struct Settings<'a> {
     /// Whether HTTP APIs of payload 2.0 have `enableSimpleResponses`.
     pub simple_responses: bool,
-    /// Whether one answer does for all routes. Only then may a TOKEN authorizer's
-    /// answer, which is cached by the token alone, be about more than one.
-    pub one_verdict: bool,
+    /// The routes (method and path) for all of which one answer does. Only about them
+    /// may a TOKEN authorizer's answer be, which is cached by the token alone.
+    pub one_verdict: &'a [(String, String)],
 }
 
 impl Answer<'_> {
     /// Writes the answer as the event's kind demands.
-    pub fn encode(self, event: &AuthorizerEvent, settings: Settings) -> Encoded {
+    pub fn encode(self, event: &AuthorizerEvent, settings: Settings<'_>) -> Encoded {
         let kind = event.kind;
         let document = match (self, kind) {
             (answer, EventKind::FunctionUrl | EventKind::LoadBalancer { .. }) => answer.http(kind),
@@ -152,8 +159,8 @@ impl Answer<'_> {
                 | EventKind::HttpV1
                 | EventKind::HttpV2
                 | EventKind::WebSocket,
-            ) => match answer.resource(event, settings) {
-                Some(resource) => answer.iam(event, &resource),
+            ) => match answer.resources(event, settings) {
+                Some(resources) => answer.iam(event, &resources),
                 None => return Encoded::Unfit,
             },
         };
@@ -167,22 +174,30 @@ impl Answer<'_> {
 
     /// What the policy is about: all of the stage, since the policy of a cached answer
     /// must not refuse what another key of the cache allows. A TOKEN authorizer's cache
-    /// has one key per token: where routes differ, its answer is about one of them, and
-    /// refuses the others while it is kept (D34).
-    fn resource(&self, event: &AuthorizerEvent, settings: Settings) -> Option<String> {
+    /// has one key per token: there it is about the routes that ask for the same, or
+    /// about the one that was asked for, and refuses all others while it is kept (D34).
+    fn resources(&self, event: &AuthorizerEvent, settings: Settings<'_>) -> Option<Vec<String>> {
         let arn = event.arn.as_ref()?;
-        let is_narrow = event.kind == EventKind::RestToken
-            && !settings.one_verdict
-            && matches!(self, Self::Allow { .. });
-        if is_narrow {
-            arn.alone()
-        } else {
-            Some(arn.whole_stage())
+        let goes_by_token = event.kind == EventKind::RestToken;
+        if !goes_by_token || !matches!(self, Self::Allow { .. }) {
+            return Some(vec![arn.whole_stage()]);
         }
+        let same = settings.one_verdict;
+        if same.is_empty() {
+            return Some(vec![arn.alone()?]);
+        }
+        let method = |method: &str| if method == "ANY" { "*" } else { method }.to_owned();
+        same.iter()
+            .map(|(verb, path)| arn.of(&method(verb), path))
+            .collect()
     }
 
-    fn iam(self, event: &AuthorizerEvent, resource: &str) -> serde_json::Result<Vec<u8>> {
+    fn iam(self, event: &AuthorizerEvent, resources: &[String]) -> serde_json::Result<Vec<u8>> {
         let context = self.context(event);
+        let resource = match resources {
+            [one] => Resources::One(one),
+            many => Resources::Many(many),
+        };
         serde_json::to_vec(&IamAnswer {
             // Required, and must not be empty.
             principal_id: self

@@ -84,14 +84,15 @@ impl MethodArn {
     /// This method and path alone, if nothing in them can mean more than itself: the
     /// path is the client's, and `*` in it would be a live wildcard.
     pub fn alone(&self) -> Option<String> {
-        let is_plain = self
-            .path
+        self.of(&self.method, &self.path)
+    }
+
+    /// A method and a path of the same stage; see [`MethodArn::alone`].
+    pub fn of(&self, method: &str, path: &str) -> Option<String> {
+        let is_plain = path
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"/-._~%!&'()+,;=:@".contains(&b));
-        let text = format!(
-            "{}:{}/{}/{}{}",
-            self.prefix, self.api, self.stage, self.method, self.path
-        );
+        let text = format!("{}:{}/{}/{method}{path}", self.prefix, self.api, self.stage);
         (is_plain && text.len() <= Self::MAX_RESOURCE).then_some(text)
     }
 }

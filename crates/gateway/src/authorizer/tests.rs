@@ -640,7 +640,7 @@ mod answers {
     fn encode(answer: Answer<'_>, event: &Value, simple: bool) -> Encoded {
         let settings = Settings {
             simple_responses: simple,
-            one_verdict: true,
+            one_verdict: &[],
         };
         answer.encode(&parse(event).unwrap(), settings)
     }
@@ -670,6 +670,11 @@ mod answers {
                 ("authorization", format!("Bearer {jwt}"))
             };
             let document = document(allow(&allowed), &event, false);
+            let resource = if kind == EventKind::RestToken {
+                ARN
+            } else {
+                STAGE
+            };
             assert_eq!(
                 document,
                 json!({
@@ -679,7 +684,7 @@ mod answers {
                         "Statement": [{
                             "Action": "execute-api:Invoke",
                             "Effect": "Allow",
-                            "Resource": STAGE,
+                            "Resource": resource,
                         }],
                     },
                     "context": {
@@ -920,7 +925,7 @@ proptest! {
             for edge in [Edge::None, Edge::Cloudfront] {
                 let _ = credential(event.kind, &event.headers, edge);
             }
-            let settings = Settings { simple_responses: true, one_verdict: false };
+            let settings = Settings { simple_responses: true, one_verdict: &[] };
             let refused = Answer::Forbid { subject_tag: None }.encode(&event, settings);
             prop_assert!(matches!(refused, Encoded::Done(Ok(_))));
         }

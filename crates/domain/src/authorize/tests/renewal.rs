@@ -1,7 +1,7 @@
-//! JWTs that near their end, and for how long an answer may be given again.
+//! What a JWT says, when it is renewed, and for how long an answer may be given again.
 
 use super::*;
-use crate::config::FieldConfig;
+use crate::config::{ClaimName, FieldConfig};
 use crate::policy::TokenDemand;
 
 const GRAPHQL: &str = "/graphql";
@@ -214,4 +214,25 @@ async fn a_moved_epoch_reaches_what_the_gateway_keeps_in_time() {
     assert_eq!(edge.outcome(&token, ORDERS).await, "allow");
     edge.clock.advance(1);
     assert_eq!(edge.outcome(&token, ORDERS).await, "401 expired", "D68");
+}
+
+#[tokio::test]
+async fn an_audience_sees_the_claims_of_its_list_under_its_own_names() {
+    let edge = Edge::with(|config| {
+        let audience = &mut config.audiences[0];
+        audience.claims = vec![ClaimName::Email, ClaimName::Roles];
+        audience.rename_claims = [(ClaimName::Email, "mail".to_owned())].into();
+    });
+    let token = edge.token(|_, _| {});
+    let claims = edge.claims(&token, ORDERS).await;
+    assert_eq!(claims["mail"], "alice@example.com");
+    assert_eq!(claims["roles"], serde_json::json!(["admin", "user"]));
+    assert_eq!((claims.get("email"), claims.get("name")), (None, None));
+    let plain = Edge::over(&edge.store, TestSigner::new(), 0, |_| {});
+    let claims = plain.claims(&token, ORDERS).await;
+    assert_eq!(
+        claims["email"], "alice@example.com",
+        "another policy, another JWT"
+    );
+    assert_eq!(claims.get("mail"), None);
 }

@@ -381,7 +381,7 @@ fn allowed() -> Allowed {
 fn answered(answer: Answer<'_>, event: &Value) -> Value {
     let settings = Settings {
         simple_responses: true,
-        one_verdict: false,
+        one_verdict: &[],
     };
     match answer.encode(&parse(event).unwrap(), settings) {
         Encoded::Done(Ok(bytes)) => serde_json::from_slice(&bytes).unwrap(),
@@ -448,7 +448,7 @@ fn appsync_is_told_what_to_hold_back_and_how_long_to_keep_the_answer() {
     let event = parse(&appsync()).unwrap();
     let settings = Settings {
         simple_responses: true,
-        one_verdict: true,
+        one_verdict: &[],
     };
     assert!(matches!(
         Answer::Unavailable.encode(&event, settings),
@@ -503,7 +503,7 @@ fn d34_a_token_authorizers_answer_is_about_one_route_where_routes_differ() {
         allowed: &allowed,
         subject_tag: TAG,
     };
-    let resource = |event: &Value, one_verdict| {
+    let resource = |event: &Value, one_verdict: &[(String, String)]| {
         let settings = Settings {
             simple_responses: true,
             one_verdict,
@@ -517,15 +517,19 @@ fn d34_a_token_authorizers_answer_is_about_one_route_where_routes_differ() {
             Encoded::Done(Err(failure)) => panic!("{failure}"),
         }
     };
-    assert_eq!(resource(&rest_token(), true), Some(json!(STAGE)));
-    assert_eq!(resource(&rest_token(), false), Some(json!(ARN)));
-    assert_eq!(resource(&rest_request(), false), Some(json!(STAGE)));
+    let route = |method: &str, path: &str| (method.to_owned(), path.to_owned());
+    let same = [route("GET", "/request"), route("ANY", "/other")];
+    let other = STAGE.replace("test/*", "test/*/other");
+    assert_eq!(resource(&rest_token(), &same), Some(json!([ARN, other])));
+    assert_eq!(resource(&rest_token(), &same[..1]), Some(json!(ARN)));
+    assert_eq!(resource(&rest_token(), &[]), Some(json!(ARN)));
+    assert_eq!(resource(&rest_request(), &[]), Some(json!(STAGE)));
     let wild = with(
         rest_token(),
         "/methodArn",
         json!(ARN.replace("request", "*")),
     );
-    assert_eq!(resource(&wild, false), None, "a live wildcard");
+    assert_eq!(resource(&wild, &[]), None, "a live wildcard");
 }
 
 #[test]
@@ -541,7 +545,7 @@ fn what_does_not_fit_is_given_in_no_shape() {
     for (kind, event) in all() {
         let settings = Settings {
             simple_responses: true,
-            one_verdict: true,
+            one_verdict: &[],
         };
         let encoded = allow.encode(&parse(&event).unwrap(), settings);
         assert!(matches!(encoded, Encoded::Unfit), "{kind:?}");
@@ -559,7 +563,7 @@ proptest! {
         event[name] = value;
         if let Ok(event) = parse(&event) {
             let _ = credential(event.kind, &event.headers, Edge::None);
-            let settings = Settings { simple_responses: true, one_verdict: false };
+            let settings = Settings { simple_responses: true, one_verdict: &[] };
             let refused = Answer::Forbid { subject_tag: None }.encode(&event, settings);
             prop_assert!(matches!(refused, Encoded::Done(Ok(_))));
         }
