@@ -333,7 +333,7 @@ async fn a_page_gets_a_ticket_and_opens_one_websocket_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cookie_opens_a_websocket_for_our_own_pages_alone() {
+async fn d22_a_cookie_opens_a_websocket_for_our_own_pages_alone() {
     let system = System::start(Options::default()).await.unwrap();
     let mut browser = Browser::default();
     browser.sign_in(system.url(), "bob").await;

@@ -10,10 +10,12 @@
 
 mod architecture;
 mod attacks;
+mod caching;
 mod contract;
 mod events;
 mod examples;
 mod kinds;
+mod lab;
 mod lambda;
 mod oauth;
 mod readme;

@@ -2,6 +2,7 @@
 //! what is refused there is always a neighbour that is let in, so that no test
 //! passes because nothing works.
 
+mod caches;
 mod coverage;
 mod credentials;
 pub(crate) mod leaks;

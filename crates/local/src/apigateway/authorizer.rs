@@ -40,6 +40,8 @@ pub enum AuthorizerKind {
     RestToken,
     /// REST, the whole request.
     RestRequest,
+    /// HTTP, payload format 1.0, a policy document.
+    HttpV1,
     /// HTTP, payload format 2.0, `isAuthorized`.
     HttpSimple,
     /// HTTP, payload format 2.0, a policy document.
@@ -63,7 +65,7 @@ impl AuthorizerKind {
     pub(super) fn flavour(self) -> Flavour {
         match self {
             Self::RestToken | Self::RestRequest => Flavour::Rest,
-            Self::HttpSimple | Self::HttpIam => Flavour::Http,
+            Self::HttpV1 | Self::HttpSimple | Self::HttpIam => Flavour::Http,
         }
     }
 }
@@ -71,9 +73,10 @@ impl AuthorizerKind {
 impl Authorizer {
     /// The authorizer of a topology, sent whole requests.
     ///
-    /// Behind the edge function one header holds the credential, so it is cached by
-    /// token and route. Without it a cookie may hold it, which no identity source
-    /// can select: every request is sent (specs B-http-4, B-cache-7).
+    /// With a TTL, one header holds the credential, and its answer is cached by token
+    /// and route. Without the edge function a cookie may hold it, which no identity
+    /// source can select: then there is no TTL, and every request is sent (specs
+    /// B-http-4, B-cache-7).
     pub fn of_topology(
         edge: &Edge,
         flavour: Flavour,

@@ -55,21 +55,40 @@ pub(super) fn rest_token(place: &Place<'_>, token: &str) -> Bytes {
 
 /// A REST REQUEST authorizer's event.
 pub(super) fn rest_request(received: &Received, place: &Place<'_>) -> Bytes {
+    serialized(&Value::Object(request_v1(received, place)))
+}
+
+/// An HTTP API authorizer's event, payload format 1.0.
+pub(super) fn http_request_v1(
+    received: &Received,
+    place: &Place<'_>,
+    identity: &[String],
+) -> Bytes {
+    let mut event = request_v1(received, place);
+    let identity = json!(identity.join(","));
+    event.insert("version".to_owned(), json!("1.0"));
+    event.insert("identitySource".to_owned(), identity.clone());
+    event.insert("authorizationToken".to_owned(), identity);
+    serialized(&Value::Object(event))
+}
+
+fn request_v1(received: &Received, place: &Place<'_>) -> Map<String, Value> {
     let (headers, query) = (received.all_headers(), received.all_query());
-    serialized(&json!({
-        "type": "REQUEST",
-        "methodArn": place.arn,
-        "resource": place.resource,
-        "path": received.path,
-        "httpMethod": received.method,
-        "headers": last_of_each(&headers),
-        "multiValueHeaders": headers,
-        "queryStringParameters": last_of_each(&query),
-        "multiValueQueryStringParameters": query,
-        "pathParameters": place.parameters(),
-        "stageVariables": {},
-        "requestContext": received.rest_context(place),
-    }))
+    let mut event = Map::new();
+    let mut put = |key: &str, value| event.insert(key.to_owned(), value);
+    put("type", json!("REQUEST"));
+    put("methodArn", json!(place.arn));
+    put("resource", json!(place.resource));
+    put("path", json!(received.path));
+    put("httpMethod", json!(received.method));
+    put("headers", json!(last_of_each(&headers)));
+    put("multiValueHeaders", json!(headers));
+    put("queryStringParameters", json!(last_of_each(&query)));
+    put("multiValueQueryStringParameters", json!(query));
+    put("pathParameters", json!(place.parameters()));
+    put("stageVariables", json!({}));
+    put("requestContext", received.rest_context(place));
+    event
 }
 
 /// The event of a Lambda proxy integration of a REST API.

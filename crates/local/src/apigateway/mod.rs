@@ -361,6 +361,7 @@ impl ApiGateway {
                 event::rest_token(place, identity.first().map_or("", String::as_str))
             }
             AuthorizerKind::RestRequest => event::rest_request(received, place),
+            AuthorizerKind::HttpV1 => event::http_request_v1(received, place, &identity),
             AuthorizerKind::HttpSimple | AuthorizerKind::HttpIam => {
                 event::http_request(received, place, &identity)
             }
