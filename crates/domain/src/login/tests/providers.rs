@@ -118,7 +118,11 @@ async fn a_native_client_may_leave_the_choice_to_its_user_even_when_it_pushes() 
     assert_eq!(porch.providers.last_asked().idp, "second");
 
     let credentials = crate::client::ClientCredentials::Public { id: "app" };
-    let pushed = porch.service.push(&credentials, &params, None).await.unwrap();
+    let pushed = porch
+        .service
+        .push(&credentials, &params, None)
+        .await
+        .unwrap();
     let by_reference = AuthorizationParams {
         client_id: Some("app"),
         request_uri: Some(&pushed.request_uri),
@@ -127,7 +131,11 @@ async fn a_native_client_may_leave_the_choice_to_its_user_even_when_it_pushes() 
     };
     porch.authorize(&by_reference).await.unwrap();
     assert_eq!(porch.providers.last_asked().idp, "demo");
-    let pushed = porch.service.push(&credentials, &chosen, None).await.unwrap();
+    let pushed = porch
+        .service
+        .push(&credentials, &chosen, None)
+        .await
+        .unwrap();
     let edited = AuthorizationParams {
         request_uri: Some(&pushed.request_uri),
         ..by_reference
