@@ -7,16 +7,7 @@ use cloakroom_gateway::http::{
 };
 use serde::Serialize;
 
-const STYLE: &str = "\
-:root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}\
-body{max-width:32rem;margin:12vh auto;padding:0 1.25rem}\
-h1{font-size:1.4rem}\
-a,button{font:inherit}\
-button{padding:.6rem 1.2rem;margin:1rem .5rem 0 0;border-radius:.5rem;border:1px solid;cursor:pointer}\
-li{margin:.25rem 0}\
-.choice{list-style:none;padding:0}\
-.choice a{display:block;padding:.7rem 1rem;margin:.5rem 0;border:1px solid;border-radius:.5rem;text-decoration:none}\
-input{font:inherit;display:block;width:100%;box-sizing:border-box;padding:.6rem;margin-top:.25rem}";
+const STYLE: &str = include_str!("page.css");
 
 #[derive(Serialize)]
 struct ErrorBody {
@@ -230,7 +221,8 @@ fn answer(
 ) -> Response {
     if request.prefers_html() {
         let body = format!(
-            "<h1>{}</h1><p>{}</p><p><a href=\"/auth/login\">Sign in again</a> or <a href=\"/\">go to the start page</a>.</p>",
+            "<h1>{}</h1><p>{}</p><p class=\"ways\"><a class=\"button\" href=\"/auth/login\">Sign in again</a> \
+             <a href=\"/\">Go to the start page</a></p>",
             escape(title),
             escape(text)
         );
