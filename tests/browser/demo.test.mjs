@@ -189,6 +189,7 @@ describe('the demo in Chromium', () => {
     assert.equal(answer.status(), 400);
     await isAccessible(page);
     await shoot(page, '08-callback-again');
+    assert.equal(await page.evaluate(() => document.scripts.length), 0);
     assert.equal((await page.reload()).status(), 400);
 
     await page.getByRole('link', { name: 'start page' }).click();
@@ -221,6 +222,22 @@ describe('the demo in Chromium', () => {
     await sees(page.getByRole('alert'), 'is not right');
     await fillDemoForm(page, 'alice');
     await sees(page.locator('#who'), 'You are Alice Example');
+  });
+
+  test('D4: a new handle at every sign-in; the old one is dead', async () => {
+    await signIn(page, system);
+    const { value: first } = await sessionCookie(context);
+    await page.goto(`${system.url}/auth/login?return_to=/&prompt=login`);
+    await fillDemoForm(page, 'alice');
+    await sees(page.locator('#who'), 'You are Alice Example');
+    const { value: second } = await sessionCookie(context);
+    assert.notEqual(first, second);
+    for (const [value, status] of [[first, 401], [second, 200]]) {
+      const answer = await fetch(`${system.url}/auth/session`, {
+        headers: { cookie: `__Host-Http-cloakroom=${value}`, 'x-csrf': '1' },
+      });
+      assert.equal(answer.status, status);
+    }
   });
 
   test('on a phone, in the dark, and by keyboard alone', async () => {
