@@ -230,11 +230,27 @@ test("token exchange, three deep, and never wider", async () => {
   await fails(exchange({ subject_token: (await credentials("basic")).access_token, subject_token_type: ACCESS_TOKEN }), "invalid_request");
 });
 
-test("revocation", async () => {
-  const revoke = async (name, token) => {
+test("a server app's refresh token is worth nothing without its secret", async () => {
+  const { refresh_token } = await tokensOf("basic");
+  const { client } = as("basic");
+  for (const auth of [oauth.None(), oauth.ClientSecretBasic("wrong")]) {
+    const response = await oauth.refreshTokenGrantRequest(server, client, auth, refresh_token, insecure);
+    await assert.rejects(oauth.processRefreshTokenResponse(server, client, response), (thrown) => thrown.status === 401);
+  }
+  assert.ok((await refresh("basic", refresh_token)).access_token, "and none of it has burnt it");
+});
+
+test("revocation, whatever the hint", async () => {
+  const revoke = async (name, token, hint) => {
     const { client, auth } = as(name);
-    await oauth.processRevocationResponse(await oauth.revocationRequest(server, client, auth, token, insecure));
+    const options = { additionalParameters: new URLSearchParams(hint ? { token_type_hint: hint } : {}), ...insecure };
+    await oauth.processRevocationResponse(await oauth.revocationRequest(server, client, auth, token, options));
   };
+  for (const [kind, hint] of [["access_token", "refresh_token"], ["refresh_token", "access_token"], ["access_token", "saml"]]) {
+    const hinted = await tokensOf("native");
+    await revoke("native", hinted[kind], hint);
+    assert.equal((await introspect(hinted.access_token)).active, false, `${kind} as ${hint}`);
+  }
   const tokens = await tokensOf("native");
   await revoke("post", tokens.refresh_token);
   assert.equal((await introspect(tokens.access_token)).active, true, "another client's is not revoked");

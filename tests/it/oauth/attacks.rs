@@ -485,3 +485,17 @@ async fn d59_a_revocation_wins_over_every_refresh_under_way() {
         }
     }
 }
+
+/// RFC 6750 §2 and RFC 9700 §4.3.2: the header is the only place for a token.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_in_a_query_or_a_form_opens_nothing() {
+    let system = system("").await;
+    let token = oauth::machine_token(&system).await;
+    let query = http().get(system.at(&format!("/api/orders?access_token={token}")));
+    assert_eq!(Answer::to(query).await.status, 401);
+    let form = http()
+        .request(reqwest::Method::GET, system.at("/api/orders"))
+        .form(&[("access_token", &token)]);
+    assert_eq!(Answer::to(form).await.status, 401);
+    assert_eq!(called(&system, &token).await.status, 200);
+}

@@ -739,6 +739,35 @@ fn no_error_that_an_endpoint_can_answer_is_missing() {
 }
 
 #[test]
+fn what_is_said_of_an_error_is_in_the_alphabet_of_rfc_6749() {
+    // §5.2: %x20-21 / %x23-5B / %x5D-7E.
+    let allowed = |byte: u8| matches!(byte, 0x20..=0x21 | 0x23..=0x5B | 0x5D..=0x7E);
+    let mut texts = Vec::new();
+    for known in KNOWN {
+        for line in known.lines().filter(|line| line.starts_with("{\"error\"")) {
+            let body: serde_json::Value = serde_json::from_str(line).unwrap();
+            for name in ["error", "error_description"] {
+                texts.extend(body[name].as_str().map(str::to_owned));
+            }
+        }
+        for line in known
+            .lines()
+            .filter_map(|line| line.strip_prefix("location: "))
+        {
+            let url = Url::parse(line).unwrap();
+            let said = url
+                .query_pairs()
+                .filter(|(name, _)| name.starts_with("error"));
+            texts.extend(said.map(|(_, value)| value.into_owned()));
+        }
+    }
+    assert!(texts.len() > 100);
+    for text in texts {
+        assert!(text.bytes().all(allowed), "{text}");
+    }
+}
+
+#[test]
 fn every_endpoint_has_a_row() {
     let known = KNOWN.concat();
     for function in ["jwks", "login", "token"] {

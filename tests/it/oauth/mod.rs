@@ -2,6 +2,7 @@
 
 mod attacks;
 mod authorize;
+mod conformance;
 mod documents;
 pub(crate) mod dpop;
 mod errors;
