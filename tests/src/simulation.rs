@@ -188,7 +188,7 @@ impl Memory {
         } else {
             self.old.get_mut(&token)
         };
-        found.filter(|found| now - found.read_at < ttl)
+        found.filter(|found| now.saturating_sub(found.read_at) < ttl)
     }
 
     fn keep(&mut self, token: u32, entry: Remembered) {
