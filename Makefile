@@ -74,11 +74,16 @@ lint: $(DENY) $(VENV_READY) ## formatting, clippy, dependency direction, licence
 advisories: $(DENY) ## vulnerable, yanked or abandoned crates (needs github.com)
 	$(DENY) --locked check --hide-inclusion-graph advisories
 
+# `fat` measures what the slower link would bring.
+PROFILE := release
+
 .PHONY: bench
 bench: $(VENV_READY) $(NODE_READY) ## the authorizer beside its peers: cold start, latency, CPU, memory, size
-	cargo build --release --package cloakroom-authorizer
-	cargo build --release --package cloakroom-peers
-	cargo run --package cloakroom-tests --bin bench -- target/release/authorizer $(BENCH_ARGS)
+	cargo build --profile $(PROFILE) --package cloakroom-authorizer
+	cargo build --profile $(PROFILE) --package cloakroom-peers
+	cargo run --package cloakroom-tests --bin bench -- target/$(PROFILE)/authorizer $(BENCH_ARGS)
+	@# Instructions of each step, held to tests/bench/budget.json.
+	cargo run --release --package cloakroom-bench --bin counts
 	@# 200 clients refresh for 30 s: nobody is logged out, no 5xx.
 	cargo test --package cloakroom-tests --test it -- --ignored --nocapture --exact \
 		rotation::storm::nobody_is_logged_out_in_a_long_storm

@@ -255,6 +255,9 @@ async fn a_proof_counts_once_at_the_token_endpoint_and_before_a_service() {
     assert_eq!(passed, 1);
 }
 
+/// Makes one thing of a proof wrong.
+type Edit = fn(&mut Value);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_error_about_a_proof_is_known() {
     let system = system().await;
@@ -270,7 +273,7 @@ async fn every_error_about_a_proof_is_known() {
         .await
         .unwrap();
     holder.learn(&answer);
-    let edits: [(&str, fn(&mut Value)); 5] = [
+    let edits: [(&str, Edit); 5] = [
         ("a nonce that is not ours", |c| c["nonce"] = json!("1.AAAA")),
         ("another htm", |c| c["htm"] = json!("GET")),
         ("another htu", |c| c["htu"] = json!("https://evil.example/")),

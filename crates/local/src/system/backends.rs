@@ -114,13 +114,25 @@ impl Backends {
             key_set::ensure(&at_kms, &store, &keys, config, clock.now()).await?;
         }
         backends.keys = keys;
+        backends.set_doors(faults, recorder, tasks).await?;
+        Ok(backends)
+    }
+
+    /// Puts before DynamoDB and KMS what breaks them on demand, and what writes down who
+    /// calls them.
+    async fn set_doors(
+        &mut self,
+        faults: Option<&Faults>,
+        recorder: Option<&Recorder>,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<(), StartError> {
         if let Some(recorder) = recorder {
             for (arn, name) in [
-                (backends.signing_key(), "SigningKey"),
-                (backends.mac_key(), "MacKey"),
-                (backends.client_key(), "ClientKey"),
-                (backends.keys.wrapping_key.as_str(), "WrappingKey"),
-                (backends.keys.keyset_key.as_str(), "KeysetKey"),
+                (self.signing_key(), "SigningKey"),
+                (self.mac_key(), "MacKey"),
+                (self.client_key(), "ClientKey"),
+                (self.keys.wrapping_key.as_str(), "WrappingKey"),
+                (self.keys.keyset_key.as_str(), "KeysetKey"),
             ] {
                 recorder.name_key(arn, name);
             }
@@ -132,13 +144,10 @@ impl Backends {
                 recorder.map_or(door.clone(), |recorder| recorder.before(door))
             };
             let (dynamodb, kms) = (
-                behind(Backend::DynamoDb, &backends.dynamodb_url),
-                behind(Backend::Kms, &backends.kms_url),
+                behind(Backend::DynamoDb, &self.dynamodb_url),
+                behind(Backend::Kms, &self.kms_url),
             );
-            for (service, url) in [
-                (dynamodb, &mut backends.dynamodb_url),
-                (kms, &mut backends.kms_url),
-            ] {
+            for (service, url) in [(dynamodb, &mut self.dynamodb_url), (kms, &mut self.kms_url)] {
                 let (listener, before) = loopback().await?;
                 *url = before;
                 tasks.spawn(async move {
@@ -146,7 +155,7 @@ impl Backends {
                 });
             }
         }
-        Ok(backends)
+        Ok(())
     }
 
     /// Region, credentials, time limits: all but the endpoints.
