@@ -595,6 +595,7 @@ async fn every_error_of_a_session_is_known() {
     ] {
         gallery.hang(title, request).await;
     }
+    tickets(&system, &mut gallery, &cookie).await;
     faults.set(Backend::DynamoDb, Fault::Failing, &[]);
     for (title, request) in [
         (
@@ -605,11 +606,40 @@ async fn every_error_of_a_session_is_known() {
             "POST /auth/logout: the store is broken",
             own(Method::POST, "/auth/logout"),
         ),
+        (
+            "POST /auth/ws-ticket: the store is broken",
+            own(Method::POST, "/auth/ws-ticket"),
+        ),
     ] {
         gallery.hang(title, request).await;
     }
     faults.clear(Backend::DynamoDb);
     gallery.compare("errors/session.txt", include_str!("errors/session.txt"));
+}
+
+/// What a session is told that asks for a WebSocket's ticket.
+async fn tickets(system: &System, gallery: &mut Gallery, cookie: &str) {
+    let ask = |method: Method| client().request(method, system.at("/auth/ws-ticket"));
+    let own = || {
+        ask(Method::POST)
+            .header("cookie", cookie)
+            .header("x-csrf", "1")
+    };
+    gallery.hang("GET /auth/ws-ticket", ask(Method::GET)).await;
+    let none = ask(Method::POST).header("x-csrf", "1");
+    gallery.hang("POST /auth/ws-ticket: no cookie", none).await;
+    let foreign = ask(Method::POST).header("cookie", cookie);
+    gallery
+        .hang("POST /auth/ws-ticket: no CSRF header", foreign)
+        .await;
+    let mut tickets = 0;
+    while own().send().await.unwrap().status() == 200 {
+        tickets += 1;
+        assert!(tickets < 100);
+    }
+    gallery
+        .hang("POST /auth/ws-ticket: too many of them", own())
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
