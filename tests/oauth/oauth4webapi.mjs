@@ -292,4 +292,30 @@ test("the access token's JWT, judged by RFC 9068", async () => {
   await assert.rejects(oauth.validateJwtAccessToken(server, request, "profile", insecure));
 });
 
+test("DPoP: a machine's token, its nonce, and its proof", async () => {
+  for (const alg of ["ES256", "PS256", "Ed25519"]) {
+    const { client, auth } = as("basic");
+    const DPoP = oauth.DPoP(client, await oauth.generateKeyPair(alg));
+    const grant = async () => {
+      const response = await oauth.clientCredentialsGrantRequest(server, client, auth, {}, { DPoP, ...insecure });
+      return oauth.processClientCredentialsResponse(server, client, response);
+    };
+    const tokens = await grant().catch((error) => {
+      assert.ok(oauth.isDPoPNonceError(error), String(error));
+      return grant();
+    });
+    assert.equal(tokens.token_type, "dpop", alg);
+    const ask = (token) =>
+      oauth.protectedResourceRequest(token, "GET", at("/api/orders"), undefined, undefined, { DPoP, ...insecure });
+    const answer = await ask(tokens.access_token).catch((error) => {
+      assert.ok(oauth.isDPoPNonceError(error), String(error));
+      return ask(tokens.access_token);
+    });
+    assert.equal(answer.status, 200, alg);
+    assert.equal((await call("/api/orders", tokens.access_token)).status, 401, "as a bearer token");
+    await assert.rejects(ask((await credentials("basic")).access_token), undefined, "a bearer token with a proof");
+    assert.ok(server.dpop_signing_alg_values_supported.includes(alg));
+  }
+});
+
 await run();

@@ -304,4 +304,47 @@ test("introspection as a JWT whose signature the library checks", async () => {
   assert.deepEqual({ ...(await client.tokenIntrospection(config, "garbage")) }, { active: false });
 });
 
+test("DPoP: tokens bound to a key, by nonce, refreshed, and worth nothing without it", async () => {
+  const config = await as.native();
+  const DPoP = client.getDPoPHandle(config, await client.randomDPoPKeyPair("ES256"));
+  const { callback, checks } = await signIn(config, clients.native);
+  const tokens = await client.authorizationCodeGrant(config, callback, checks, undefined, { DPoP });
+  assert.equal(tokens.token_type, "dpop");
+  const fetchOrders = (token, options) =>
+    client.fetchProtectedResource(config, token, at("/api/orders"), "GET", null, new Headers(), options);
+  assert.equal((await fetchOrders(tokens.access_token, { DPoP })).status, 200);
+  assert.equal((await call("/api/orders", tokens.access_token)).status, 401, "as a bearer token");
+  const stranger = client.getDPoPHandle(config, await client.randomDPoPKeyPair("ES256"));
+  await assert.rejects(fetchOrders(tokens.access_token, { DPoP: stranger }), (thrown) => thrown.status === 401);
+  await assert.rejects(client.refreshTokenGrant(config, tokens.refresh_token));
+  await assert.rejects(client.refreshTokenGrant(config, tokens.refresh_token, undefined, { DPoP: stranger }));
+  const next = await client.refreshTokenGrant(config, tokens.refresh_token, undefined, { DPoP });
+  assert.equal((await fetchOrders(next.access_token, { DPoP })).status, 200);
+  const said = await client.tokenIntrospection(await as.api(), next.access_token);
+  assert.deepEqual(said.cnf, { jkt: await DPoP.calculateThumbprint() });
+  assert.equal(said.token_type, "DPoP");
+});
+
+test("DPoP: a code that was pushed with a key is redeemed with that key alone", async () => {
+  for (const name of ["native", "pushing"]) {
+    const config = await as[name]();
+    const DPoP = client.getDPoPHandle(config, await client.randomDPoPKeyPair("Ed25519"));
+    const pkceCodeVerifier = client.randomPKCECodeVerifier();
+    const expectedState = client.randomState();
+    const url = await client.buildAuthorizationUrlWithPAR(config, {
+      redirect_uri: clients[name].redirectUri,
+      scope: clients[name].scope,
+      state: expectedState,
+      code_challenge: await client.calculatePKCECodeChallenge(pkceCodeVerifier),
+      code_challenge_method: "S256",
+    }, { DPoP });
+    const callback = await new Browser().authorize(url, clients[name].redirectUri);
+    const checks = { pkceCodeVerifier, expectedState };
+    const stranger = client.getDPoPHandle(config, await client.randomDPoPKeyPair("Ed25519"));
+    await assert.rejects(client.authorizationCodeGrant(config, callback, checks, undefined, { DPoP: stranger }));
+    const tokens = await client.authorizationCodeGrant(config, callback, checks, undefined, { DPoP });
+    assert.equal(tokens.token_type, "dpop", name);
+  }
+});
+
 await run();
