@@ -4,7 +4,7 @@
 //! a 500 that a client can cause. And it reads on every request: owning every string of
 //! an event costs several times what the decision costs.
 
-use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use std::borrow::Cow;
 use std::fmt;
 
@@ -163,11 +163,7 @@ impl<'de> Deserialize<'de> for Value<'de> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
                 let mut members = Vec::new();
                 while let Some(Text(name)) = map.next_key()? {
-                    if is_looked_at(&name) {
-                        members.push((name, map.next_value()?));
-                    } else {
-                        map.next_value::<IgnoredAny>()?;
-                    }
+                    members.push((name, map.next_value()?));
                 }
                 Ok(Value::Object(Object(members)))
             }
@@ -175,20 +171,6 @@ impl<'de> Deserialize<'de> for Value<'de> {
 
         deserializer.deserialize_any(Anything)
     }
-}
-
-/// The large parts of an event that decide nothing. A header or a member of such a name
-/// is not looked at anywhere.
-fn is_looked_at(name: &str) -> bool {
-    !matches!(
-        name,
-        "queryStringParameters"
-            | "multiValueQueryStringParameters"
-            | "pathParameters"
-            | "stageVariables"
-            | "identity"
-            | "body"
-    )
 }
 
 #[cfg(test)]
@@ -208,14 +190,14 @@ mod tests {
 
     #[test]
     fn any_shape_is_read_and_the_last_of_a_name_wins() {
-        let text = r#"{"x":1,"x":[null,true,-1,1.5,{"y":"z"}],"body":"left out"}"#;
+        let text = r#"{"x":1,"x":[null,true,-1,1.5,{"y":"z"}]}"#;
         let event: Object<'_> = serde_json::from_str(text).unwrap();
         let list = event.get("x").and_then(Value::as_array).unwrap();
         assert_eq!(list.len(), 5);
         assert!(matches!(list[0], Value::Null));
         let inner = list[4].as_object().unwrap();
         assert_eq!(inner.get("y").and_then(Value::as_str), Some("z"));
-        assert!(!event.contains_key("body"));
+        assert!(!event.contains_key("y"));
     }
 
     #[test]
