@@ -118,7 +118,8 @@ fn watch(port: u16, env_file: &Path, log: &Path) -> Child {
 }
 
 async fn wait_for(port: u16) {
-    for _ in 0..300 {
+    // It reads the whole workspace first, and waits for whoever else uses cargo.
+    for _ in 0..1800 {
         if tokio::net::TcpStream::connect(("127.0.0.1", port))
             .await
             .is_ok()
