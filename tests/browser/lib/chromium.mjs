@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import axe from 'axe-core';
 import { chromium } from 'playwright-core';
 import { TARGET } from './system.mjs';
@@ -23,7 +24,7 @@ export function find(variable, candidates) {
 /** A browser whose profile is new; `hosts` are names that lead to this machine. */
 export async function startChromium({ hosts = [] } = {}) {
   const rules = hosts.map((host) => `MAP ${host} 127.0.0.1`).join(', ');
-  return chromium.launch({
+  const browser = await chromium.launch({
     executablePath: find('CHROMIUM', [
       '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome',
       '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
@@ -35,6 +36,20 @@ export async function startChromium({ hosts = [] } = {}) {
       ...(rules ? [`--host-resolver-rules=${rules}`] : []),
     ],
   });
+  const close = browser.close.bind(browser);
+  browser.close = () => atMost(close());
+  return browser;
+}
+
+/**
+ * Chromium sometimes never answers a close that meets a navigation. What is left then
+ * belongs to nobody, and ends with this process.
+ */
+async function atMost(closing) {
+  const patience = new AbortController();
+  const enough = pause(10_000, null, { signal: patience.signal }).catch(() => {});
+  await Promise.race([closing, enough]);
+  patience.abort();
 }
 
 /**
@@ -45,6 +60,11 @@ export async function person(browser, options = {}) {
   const context = await browser.newContext({ viewport: { width: 1100, height: 800 }, ...options });
   context.setDefaultTimeout(PATIENCE);
   context.setDefaultNavigationTimeout(PATIENCE);
+  const close = context.close.bind(context);
+  context.close = async () => {
+    await Promise.all(context.pages().map((page) => page.waitForLoadState('load', { timeout: 5000 }).catch(() => {})));
+    await atMost(close());
+  };
   context.urls = [];
   context.faults = [];
   context.on('request', (request) => context.urls.push(request.url()));
