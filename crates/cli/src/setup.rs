@@ -5,7 +5,8 @@ use crate::failure::Failure;
 use crate::place::{Aws, Place};
 use crate::{Answer, keys, print};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+// Unpadded: environment files are read by programs that take a second `=` amiss.
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use cloakroom_aws::dynamo::create_table;
 use cloakroom_aws::kms::{
     KeyPlaces, create_keyset_key, create_mac_key, create_signing_key, create_wrapping_key,

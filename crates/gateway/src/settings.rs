@@ -4,7 +4,7 @@
 //! at once, by the setting's name and never its value.
 
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use cloakroom_domain::config::{Config, SigningMode};
 use cloakroom_domain::time::UnixTime;
 use std::collections::{BTreeMap, HashMap};
@@ -248,10 +248,12 @@ impl<S: Source> Reader<'_, S> {
 
     fn der(&mut self, name: &str) -> Vec<u8> {
         let text = present(self.source, name).unwrap_or_default();
-        BASE64.decode(text).unwrap_or_else(|_| {
-            self.fault(name, "must be a public key: DER in base64");
-            Vec::new()
-        })
+        BASE64
+            .decode(text.trim_end_matches('='))
+            .unwrap_or_else(|_| {
+                self.fault(name, "must be a public key: DER in base64");
+                Vec::new()
+            })
     }
 
     fn text(&mut self, need: Need) -> String {

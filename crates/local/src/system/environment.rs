@@ -4,7 +4,8 @@ use super::StartError;
 use super::backends::{ACCESS_KEY, Backends, TABLE, region};
 use super::configuration::SECRET_VARIABLE;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+// Unpadded: environment files are read by programs that take a second `=` amiss.
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use cloakroom_domain::config::Config;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
