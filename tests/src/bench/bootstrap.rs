@@ -43,6 +43,12 @@ impl Bootstrap {
             .args(&program.arguments)
             .env_clear()
             .envs(environment)
+            // Lambda says it in both ways; boto3 reads this one.
+            .envs(
+                environment
+                    .get("AWS_REGION")
+                    .map(|region| ("AWS_DEFAULT_REGION", region)),
+            )
             .env("AWS_LAMBDA_RUNTIME_API", api.address().to_string())
             .env("AWS_LAMBDA_FUNCTION_NAME", "authorizer")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
