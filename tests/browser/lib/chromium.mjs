@@ -110,21 +110,21 @@ export async function ask(page, url, { method = 'GET', headers = { 'x-csrf': '1'
 }
 
 /**
- * Does something that leads to the callback, and keeps the browser from following: the
- * callback's URL is returned, its code unused. Playwright's own routes do not see what a
- * redirect leads to.
+ * Does something that leads to the callback, and keeps it from our side: the callback's
+ * URL is returned, its code unused. The browser gets an empty page in its stead, and is
+ * there when this returns: a tab that still navigates takes no other address. Playwright's
+ * own routes do not see what a redirect leads to.
  */
 export async function catchCallback(page, action) {
   const devtools = await page.context().newCDPSession(page);
   await devtools.send('Fetch.enable', { patterns: [{ urlPattern: '*/auth/callback?*' }] });
-  const caught = new Promise((resolve) => {
-    devtools.on('Fetch.requestPaused', ({ requestId, request }) => {
-      resolve(request.url);
-      devtools.send('Fetch.failRequest', { requestId, errorReason: 'ConnectionFailed' }).catch(() => {});
+  const caught = new Promise((resolve, reject) => {
+    devtools.once('Fetch.requestPaused', ({ requestId, request }) => {
+      devtools.send('Fetch.fulfillRequest', { requestId, responseCode: 200 }).then(() => resolve(request.url), reject);
     });
   });
-  await action();
-  const url = await caught;
+  const [url] = await Promise.all([caught, action()]);
+  await page.waitForURL(url);
   await devtools.detach();
   return url;
 }
