@@ -47,7 +47,7 @@ test: $(VENV_READY) $(NODE_READY) sam-build ## every test that needs no AWS acco
 .PHONY: test-browser
 test-browser: $(NODE_READY) $(BROWSERS_READY) ## sign-in in Chromium and Firefox (part of test)
 	[ -x $${CARGO_TARGET_DIR:-target}/debug/cloakroom ] || cargo build --package cloakroom
-	node --test --test-concurrency 2 --test-timeout 300000 --test-force-exit --test-reporter spec tests/browser/*.test.mjs
+	node --test --test-concurrency 2 --test-timeout 600000 --test-force-exit --test-reporter spec tests/browser/*.test.mjs
 
 # What is deployed, unoptimized: the same command, a tenth of the time. In a folder of its
 # own, so that nobody takes it for a release.

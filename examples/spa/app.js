@@ -96,8 +96,8 @@ function inTime(seconds) {
 // What the service saw
 
 async function showIdentity() {
-  const response = await fetch('/api/profile').catch(() => null);
-  showReceived(response?.ok ? await response.json() : null);
+  const asked = fetch('/api/profile').then((response) => (response.ok ? response.json() : null));
+  showReceived(await asked.catch(() => null));
 }
 
 function showReceived(profile) {
@@ -156,6 +156,7 @@ element('who').textContent = 'Asking …';
 element('dots').textContent = '•'.repeat(TICKET_LENGTH - 'cr_st_'.length);
 element('sign-out').addEventListener('click', signOut);
 element('stay').addEventListener('click', () => session.refresh().catch(() => {}));
+element('sign-in').href = loginUrl();
 element('sign-in-again').href = loginUrl({ returnTo: '/signed-in.html' });
 element('stay-out').addEventListener('click', () => element('again').close());
 // Also by the Escape key.

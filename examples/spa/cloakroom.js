@@ -105,6 +105,11 @@ class Session extends EventTarget {
     this.#goOn();
   }
 
+  /** The user is back at this page; meanwhile anything may have happened. */
+  look() {
+    if (this.#owner !== null) this.refresh({ slide: false }).catch(() => {});
+  }
+
   /** Another tab says who is signed in there. */
   heard(subject) {
     if (this.user === undefined || subject === (this.user?.subject ?? null)) return;
@@ -198,7 +203,7 @@ export const session = new Session();
  * leaves this page as it is. `returnTo` is a path of ours; `idp`, `maxAge` (seconds since
  * the last sign-in) and `acrValues` are for several providers and for stepping up.
  */
-export function loginUrl({ returnTo = location.pathname + location.search, idp, maxAge, acrValues } = {}) {
+export function loginUrl({ returnTo = location.pathname + location.search + location.hash, idp, maxAge, acrValues } = {}) {
   const asked = { return_to: returnTo, idp, max_age: maxAge, acr_values: acrValues };
   const known = Object.entries(asked).filter(([, value]) => value !== undefined);
   return `/auth/login?${new URLSearchParams(known)}`;
@@ -236,8 +241,7 @@ function send(path, method = 'GET') {
 }
 
 tabs.addEventListener('message', ({ data }) => session.heard(data));
-const look = () => session.user && session.refresh({ slide: false }).catch(() => {});
-addEventListener('pageshow', ({ persisted }) => persisted && look());
-addEventListener('online', look);
-document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && look());
+addEventListener('pageshow', ({ persisted }) => persisted && session.look());
+addEventListener('online', () => session.look());
+document.addEventListener('visibilitychange', () => document.visibilityState === 'visible' && session.look());
 for (const sign of ['pointerdown', 'keydown']) addEventListener(sign, () => session.touch(), { passive: true });

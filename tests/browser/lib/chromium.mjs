@@ -10,7 +10,7 @@ import { TARGET } from './system.mjs';
 
 const SHOTS = path.join(TARGET, 'screenshots');
 /** A machine that does ten other things is slow, not broken. */
-const PATIENCE = 30_000;
+export const PATIENCE = 60_000;
 
 /** Where a browser is: named by a variable, or where distributions put it. */
 export function find(variable, candidates) {

@@ -9,10 +9,8 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import WebSocket from 'ws';
-import { find } from './chromium.mjs';
+import { find, PATIENCE } from './chromium.mjs';
 import { TARGET } from './system.mjs';
-
-const PATIENCE = 30_000;
 
 export async function startFirefox() {
   const profile = mkdtempSync(path.join(tmpdir(), 'cloakroom-firefox-'));
@@ -55,8 +53,18 @@ export async function startFirefox() {
   });
   const send = (method, params = {}) => new Promise((resolve, reject) => {
     count += 1;
-    waiting.set(count, { resolve, reject });
-    socket.send(JSON.stringify({ id: count, method, params }));
+    const id = count;
+    // A command that meets a navigation may never be answered.
+    const timer = setTimeout(() => {
+      waiting.delete(id);
+      reject(new Error(`no answer to ${method}`));
+    }, PATIENCE);
+    const once = (settle) => (value) => {
+      clearTimeout(timer);
+      settle(value);
+    };
+    waiting.set(id, { resolve: once(resolve), reject: once(reject) });
+    socket.send(JSON.stringify({ id, method, params }));
   });
   const { capabilities } = await send('session.new', { capabilities: {} });
 
@@ -128,12 +136,11 @@ class FirefoxPage {
 
   /** Clicks as a person would: where the element is on the screen. */
   async click(selector) {
-    const { nodes: [element] } = await this.#send('browsingContext.locateNodes', {
-      context: this.#context, locator: { type: 'css', value: selector }, maxNodeCount: 1,
-    });
-    // A page that is still moving would take the click for something else.
+    // A page that is still being read may not have it yet; one that is still moving would
+    // take the click for something else.
     await this.evaluate(async (wanted) => {
-      const target = document.querySelector(wanted);
+      let target;
+      while (!(target = document.querySelector(wanted))) await new Promise(requestAnimationFrame);
       target.scrollIntoView({ block: 'center' });
       let before;
       let top;
@@ -143,6 +150,9 @@ class FirefoxPage {
         ({ top } = target.getBoundingClientRect());
       } while (top !== before);
     }, selector);
+    const { nodes: [element] } = await this.#send('browsingContext.locateNodes', {
+      context: this.#context, locator: { type: 'css', value: selector }, maxNodeCount: 1,
+    });
     await this.#send('input.performActions', {
       context: this.#context,
       actions: [{

@@ -12,6 +12,7 @@ export const ROOT = fileURLToPath(new URL('../../../', import.meta.url));
 export const TARGET = path.resolve(ROOT, process.env.CARGO_TARGET_DIR ?? 'target');
 
 const START_LIMIT = 60_000;
+const STOP_LIMIT = 10_000;
 
 /** What `make test` has built, or a new one. */
 function program() {
@@ -23,18 +24,18 @@ function program() {
 }
 
 /**
- * The demo's configuration with other settings: `session` are lines for its table,
- * `providers` replaces the identity providers, `more` is added at the end.
+ * The demo's configuration with other settings: `top` are lines before any table,
+ * `session` are lines for its table, `providers` replaces the identity providers.
  */
-export function demoConfig({ session = '', providers, more = '' } = {}) {
-  let text = readFileSync(path.join(ROOT, 'cloakroom.toml'), 'utf8');
+export function demoConfig({ top = '', session = '', providers } = {}) {
+  let text = `${top}\n${readFileSync(path.join(ROOT, 'cloakroom.toml'), 'utf8')}`;
   text = text.replace('\n[session]\n', `\n[session]\n${session}\n`);
   if (providers) {
     const block = /\[\[identity_providers\]\]\n(?:[^[].*\n)+/;
     if (!block.test(text)) throw new Error('cloakroom.toml has no identity provider to replace');
     text = text.replace(block, () => providers);
   }
-  return `${text}\n${more}`;
+  return text;
 }
 
 /** Starts a system of its own on a free port; it ends with `stop()`. */
@@ -55,7 +56,9 @@ export async function startSystem({ config, args = [], env = {} } = {}) {
   const ended = new Promise((resolve) => child.once('close', resolve));
   system.stop = async () => {
     child.kill('SIGTERM');
+    const enough = setTimeout(() => child.kill('SIGKILL'), STOP_LIMIT);
     await ended;
+    clearTimeout(enough);
     rmSync(directory, { recursive: true, force: true });
   };
   // A test that dies must not leave a system behind.

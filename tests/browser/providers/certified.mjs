@@ -113,8 +113,9 @@ export async function startCertifiedProvider() {
       },
       issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
       renderError: (ctx, out) => { ctx.body = page('This did not work', `<pre>${escape(JSON.stringify(out))}</pre>`); },
-      // The library refuses to call loopback addresses, where everything here is.
-      fetch: (url, { dispatcher, ...rest }) => fetch(url, rest),
+      // The library refuses to call loopback addresses, where everything here is, and has
+      // two seconds of patience, which a busy machine does not.
+      fetch: (url, { dispatcher, signal, ...rest }) => fetch(url, { ...rest, signal: AbortSignal.timeout(60_000) }),
       ttl: { AccessToken: 600, Grant: 86_400, IdToken: 600, Interaction: 600, Session: 86_400, RefreshToken: 86_400 },
     };
   }
