@@ -3,6 +3,7 @@
 //! passes because nothing works.
 
 mod caches;
+mod configuration;
 mod coverage;
 mod credentials;
 pub(crate) mod leaks;
