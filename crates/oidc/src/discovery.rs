@@ -179,4 +179,6 @@ struct Document {
 }
 
 #[cfg(test)]
+mod recipes;
+#[cfg(test)]
 mod tests;
