@@ -16,9 +16,11 @@ use crate::place::{Aws, Place};
 use clap::Subcommand;
 use cloakroom_aws::kms::KeyPlaces;
 use cloakroom_domain::config::SigningMode;
+use cloakroom_domain::jwk::PublicJwk;
 use cloakroom_domain::time::UnixTime;
 use cloakroom_gateway::settings::{Need, Settings, in_mode};
 use serde::Serialize;
+use std::fmt;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -92,6 +94,35 @@ impl Role {
             Self::Signs => "signs",
             Self::Previous => "previous",
         }
+    }
+}
+
+/// What both modes say of a key.
+#[derive(Debug, Serialize)]
+struct Key {
+    kid: String,
+    /// The public key itself.
+    jwk: serde_json::Value,
+    signs: bool,
+    role: Role,
+}
+
+impl Key {
+    fn new(kid: &str, jwk: Option<&PublicJwk>, role: Role) -> Self {
+        Self {
+            kid: kid.to_owned(),
+            jwk: serde_json::to_value(jwk).unwrap_or_default(),
+            signs: role == Role::Signs,
+            role,
+        }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let algorithm = self.jwk.get("alg").and_then(|alg| alg.as_str());
+        let (kid, role) = (&self.kid, self.role.name());
+        write!(f, "{kid}  {}  {role:8}", algorithm.unwrap_or_default())
     }
 }
 

@@ -1,11 +1,12 @@
 //! `data-key` mode: the key set in the table.
 
-use super::{Role, Rotate, now, places};
+use super::{Key, Role, Rotate, now, places};
 use crate::failure::Failure;
 use crate::place::Aws;
 use crate::{Answer, print, sessions};
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+// Unpadded: parameters and environment files take a second `=` amiss.
+use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use cloakroom_aws::dynamo::{DynamoStore, WriteKeySetError};
 use cloakroom_aws::kms::{KeyPlaces, RotateError, keyset_public_key, next_key_set};
 use cloakroom_domain::config::Config;
@@ -20,11 +21,8 @@ const DAY: u64 = 86_400;
 
 #[derive(Debug, Serialize)]
 struct Row {
-    kid: String,
-    /// The public key itself.
-    jwk: serde_json::Value,
-    signs: bool,
-    role: Role,
+    #[serde(flatten)]
+    key: Key,
     sign_from: UnixTime,
     sign_until: UnixTime,
     publish_until: UnixTime,
@@ -170,12 +168,9 @@ fn show(set: Option<&KeySet>, next_step: Option<UnixTime>, json: bool, now: Unix
         sessions::time(set.issued_at)
     ));
     for row in &rows {
-        let algorithm = row.jwk.get("alg").and_then(|alg| alg.as_str());
         print::line(&format!(
-            "{}  {}  {:8}  signs {} to {}, published until {}",
-            row.kid,
-            algorithm.unwrap_or_default(),
-            row.role.name(),
+            "{}  signs {} to {}, published until {}",
+            row.key,
             sessions::time(row.sign_from),
             sessions::time(row.sign_until),
             sessions::time(row.publish_until)
@@ -193,20 +188,15 @@ fn row(set: &KeySet, key: &DataKey, now: UnixTime) -> Row {
     let signs = set
         .signing(now)
         .is_some_and(|signing| signing.kid == key.kid);
+    let role = if signs {
+        Role::Signs
+    } else if key.sign_from > now {
+        Role::Next
+    } else {
+        Role::Previous
+    };
     Row {
-        kid: key.kid.clone(),
-        jwk: key
-            .jwk()
-            .and_then(|jwk| serde_json::to_value(jwk).ok())
-            .unwrap_or_default(),
-        signs,
-        role: if signs {
-            Role::Signs
-        } else if key.sign_from > now {
-            Role::Next
-        } else {
-            Role::Previous
-        },
+        key: Key::new(&key.kid, key.jwk().as_ref(), role),
         sign_from: key.sign_from,
         sign_until: key.sign_until,
         publish_until: key.publish_until,

@@ -1,6 +1,6 @@
 //! `kms` mode: the order of `CLOAKROOM_SIGNING_KEYS`.
 
-use super::{Role, Rotate, now};
+use super::{Key, Role, Rotate, now};
 use crate::failure::Failure;
 use crate::place::Aws;
 use crate::{Answer, print, sessions};
@@ -17,12 +17,9 @@ const VARIABLE: &str = "CLOAKROOM_SIGNING_KEYS";
 
 #[derive(Debug, Serialize)]
 struct Row {
-    kid: String,
+    #[serde(flatten)]
+    key: Key,
     arn: String,
-    /// The public key itself.
-    jwk: serde_json::Value,
-    signs: bool,
-    role: Role,
     created_at: UnixTime,
 }
 
@@ -50,14 +47,7 @@ pub(super) async fn list(
         print::json(&serde_json::json!({ "mode": "kms", "keys": rows }));
     } else {
         for row in &rows {
-            let algorithm = row.jwk.get("alg").and_then(|alg| alg.as_str());
-            print::line(&format!(
-                "{}  {}  {}  {}",
-                row.kid,
-                algorithm.unwrap_or_default(),
-                row.role.name(),
-                row.arn
-            ));
+            print::line(&format!("{}  {}", row.key, row.arn));
         }
     }
     Ok(Answer::Yes)
@@ -122,7 +112,7 @@ fn step(
 ) -> Result<Step, Failure> {
     let with_role = |role| {
         rows.iter()
-            .filter(move |row| row.role == role)
+            .filter(move |row| row.key.role == role)
             .map(|row| row.arn.clone())
     };
     let next: Vec<_> = (new.map(str::to_owned).into_iter())
@@ -150,7 +140,7 @@ fn step(
             then: "`cloakroom keys rotate` for the step in which it signs",
         });
     }
-    if let Some(newest) = rows.iter().find(|row| row.role == Role::Next) {
+    if let Some(newest) = rows.iter().find(|row| row.key.role == Role::Next) {
         // It cannot have been published for longer than it has existed.
         let possible = newest.created_at.plus(lead(config));
         if now < possible {
@@ -168,7 +158,7 @@ fn step(
             then: "`cloakroom keys rotate` for the step in which the old one is withdrawn",
         });
     }
-    if rows.iter().any(|row| row.role == Role::Previous) {
+    if rows.iter().any(|row| row.key.role == Role::Previous) {
         return Ok(Step {
             name: "the old keys are withdrawn",
             variable: VARIABLE,
@@ -204,11 +194,8 @@ async fn rows(aws: &Aws, arns: &[String], config: &Config) -> Result<Vec<Row>, F
             Some(_) => Role::Previous,
         };
         rows.push(Row {
-            kid: key.kid().to_owned(),
+            key: Key::new(key.kid(), Some(key), role),
             arn: arn.clone(),
-            jwk: serde_json::to_value(key).unwrap_or_default(),
-            signs: role == Role::Signs,
-            role,
             created_at,
         });
     }
@@ -239,17 +226,17 @@ mod tests {
         let first = made[0].1;
         made.iter()
             .enumerate()
-            .map(|(i, (arn, at))| Row {
-                kid: (*arn).into(),
-                arn: (*arn).into(),
-                jwk: serde_json::Value::Null,
-                signs: i == 0,
-                role: match i {
+            .map(|(i, (arn, at))| {
+                let role = match i {
                     0 => Role::Signs,
                     _ if *at > first => Role::Next,
                     _ => Role::Previous,
-                },
-                created_at: UnixTime(*at),
+                };
+                Row {
+                    key: Key::new(arn, None, role),
+                    arn: (*arn).into(),
+                    created_at: UnixTime(*at),
+                }
             })
             .collect()
     }
