@@ -6,6 +6,12 @@
 
 FUNCTIONS := authorizer jwks login token
 
+# A registry that stumbles is asked again: nothing here should fail for that.
+export CARGO_NET_RETRY ?= 10
+export PIP_RETRIES ?= 10
+export npm_config_fetch_retries ?= 10
+APT := env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=10
+
 # What the functions asked of AWS while the tests ran.
 CALLS := $(CURDIR)/target/calls.jsonl
 
@@ -59,7 +65,7 @@ sam-build: $(VENV_READY) ## what `sam build` makes, for x86_64 and in a hurry: t
 		--parameter-overrides ParameterKey=Architecture,ParameterValue=x86_64
 
 .PHONY: lint
-lint: $(DENY) $(VENV_READY) ## formatting, clippy, dependency direction, licences and bans, workflows
+lint: $(DENY) $(VENV_READY) $(NODE_READY) ## formatting, clippy, dependency direction, licences and bans, workflows
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@# Without its adapters a function's lib must still build, or it names one.
@@ -68,7 +74,9 @@ lint: $(DENY) $(VENV_READY) ## formatting, clippy, dependency direction, licence
 	done
 	@# Advisories come from a git repository, not a registry: the public CI asks.
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
+	CARGO_DENY=$(CURDIR)/$(DENY) $(VENV)/bin/python -m unittest discover -s tests/deny
 	$(VENV)/bin/zizmor --quiet --offline .github
+	node tests/workflows.mjs
 
 .PHONY: advisories
 advisories: $(DENY) ## vulnerable, yanked or abandoned crates (needs github.com)
@@ -122,9 +130,9 @@ $(BROWSERS_READY):
 	mkdir -p $(@D)
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 		missing=$$(for name in $(BROWSERS) glewlwyd; do command -v $$name >/dev/null || echo $$name; done); \
-		install="env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends"; \
+		install="$(APT) install -y --no-install-recommends"; \
 		[ -z "$$missing" ] || { \
-			apt-get update -qq; \
+			$(APT) update; \
 			$$install $(BROWSERS) && { $$install glewlwyd || true; }; \
 		} || exit 1; \
 	fi
