@@ -222,7 +222,9 @@ impl System {
                     public_origin: config.issuer.clone(),
                 },
             },
-            // Behind CloudFront the edge gives the header its name back.
+            // AWS does, on a REST API, and nothing gives the header its name back
+            // (docs/deploy.md). Here it is kept as functions say it, so that clients can
+            // be held to RFC 6749 §5.2; the answer is the same in all else.
             remaps_www_authenticate: false,
             names_dpop: config
                 .routes
