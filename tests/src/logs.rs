@@ -13,10 +13,11 @@ static START: Once = Once::new();
 /// Starts to listen. What was logged before the first call is gone.
 pub fn listen() {
     START.call_once(|| {
-        let subscriber = telemetry::subscriber(Level::TRACE, Format::Json, |line: &str| {
-            let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
-            lines.push(line.to_owned());
-        });
+        let subscriber =
+            telemetry::subscriber("tests", Level::TRACE, Format::Json, |line: &str| {
+                let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
+                lines.push(line.to_owned());
+            });
         tracing::subscriber::set_global_default(subscriber).expect("nobody else listens");
     });
 }

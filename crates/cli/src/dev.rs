@@ -60,7 +60,7 @@ enum Edge {
 
 pub(crate) async fn run(place: &Place, args: Args) -> Result<Answer, Failure> {
     let settings = Place::settings(&[])?;
-    telemetry::init(settings.log, Format::Plain);
+    telemetry::init(&settings.stack, settings.log, Format::Plain);
     let config = match place.named_config() {
         Some(path) => place::read(&path)?,
         None => DEMO_CONFIG.to_owned(),

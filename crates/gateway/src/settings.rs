@@ -15,6 +15,9 @@ use tracing::Level;
 /// layer, since SAM's Rust builder packages the bootstrap alone.
 pub const DEFAULT_CONFIG: &str = "/opt/cloakroom.toml";
 
+/// What a system is called that nobody has named.
+pub const DEFAULT_STACK: &str = "cloakroom";
+
 /// Something that has values by name.
 pub trait Source {
     /// The value of `name`, if it has one.
@@ -118,6 +121,9 @@ pub struct Settings {
     pub not_before: UnixTime,
     /// How much is logged.
     pub log: Level,
+    /// What this system is called among others in the account: a dimension of its
+    /// metrics.
+    pub stack: String,
 }
 
 impl Settings {
@@ -151,6 +157,7 @@ impl Settings {
                 Level::INFO,
                 "must be one of error, warn, info, debug, trace",
             ),
+            stack: reader.stack(),
         };
         reader.finish(settings)
     }
@@ -256,6 +263,16 @@ impl<S: Source> Reader<'_, S> {
             })
     }
 
+    fn stack(&mut self) -> String {
+        const NAME: &str = "CLOAKROOM_STACK";
+        let stack = present(self.source, NAME).unwrap_or_else(|| DEFAULT_STACK.to_owned());
+        let fits = |c: u8| c.is_ascii_alphanumeric() || c == b'-';
+        if stack.len() > 128 || !stack.bytes().all(fits) {
+            self.fault(NAME, "must be the name of a CloudFormation stack");
+        }
+        stack
+    }
+
     fn text(&mut self, need: Need) -> String {
         let value = present(self.source, need.name());
         if value.is_none() && self.needs.contains(&need) {
@@ -344,6 +361,7 @@ mod tests {
         assert_eq!(settings.not_before, UnixTime(1_700_000_000));
         assert_eq!(settings.log, Level::DEBUG);
         assert_eq!(settings.client_key, "");
+        assert_eq!(settings.stack, "cloakroom");
     }
 
     #[test]
@@ -361,6 +379,7 @@ mod tests {
                 ("CLOAKROOM_MAC_KEYS", " "),
                 ("CLOAKROOM_NOT_BEFORE", "canary-time"),
                 ("CLOAKROOM_LOG", "canary-level"),
+                ("CLOAKROOM_STACK", "canary\"stack"),
             ],
             &EVERYTHING,
         );
@@ -372,6 +391,7 @@ mod tests {
                 "CLOAKROOM_MAC_KEYS is not set",
                 "CLOAKROOM_NOT_BEFORE must be a number of seconds",
                 "CLOAKROOM_LOG must be one of error, warn, info, debug, trace",
+                "CLOAKROOM_STACK must be the name of a CloudFormation stack",
             ]
         );
     }

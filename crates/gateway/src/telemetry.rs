@@ -28,9 +28,11 @@ pub enum Format {
     Plain,
 }
 
-/// Starts logging to standard output. A second call changes nothing.
-pub fn init(level: Level, format: Format) {
-    let started = tracing::subscriber::set_global_default(subscriber(level, format, print));
+/// Starts logging to standard output. A second call changes nothing. `stack` is the
+/// dimension that keeps the metrics of two systems in one account apart.
+pub fn init(stack: &str, level: Level, format: Format) {
+    let subscriber = subscriber(stack, level, format, print);
+    let started = tracing::subscriber::set_global_default(subscriber);
     if started.is_ok() && format == Format::Json {
         std::panic::set_hook(Box::new(|panic| {
             // The place alone: a panic's text may quote what it choked on (D64).
@@ -46,7 +48,12 @@ pub fn init(level: Level, format: Format) {
 }
 
 /// What [`init`] installs, with another place for the lines to go.
-pub fn subscriber<W>(level: Level, format: Format, write: W) -> impl Subscriber + Send + Sync
+pub fn subscriber<W>(
+    stack: &str,
+    level: Level,
+    format: Format,
+    write: W,
+) -> impl Subscriber + Send + Sync + use<W>
 where
     W: Fn(&str) + Send + Sync + 'static,
 {
@@ -58,7 +65,7 @@ where
         .with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
     Registry::default()
         .with(targets)
-        .with(Lines::new(format, write))
+        .with(Lines::new(stack, format, write))
 }
 
 /// A closed pipe must not end the function, as `println!` would.
@@ -76,7 +83,7 @@ mod tests {
     fn logged(level: Level, format: Format, run: impl FnOnce()) -> Vec<String> {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let written = Arc::clone(&lines);
-        let subscriber = subscriber(level, format, move |line: &str| {
+        let subscriber = subscriber("shop", level, format, move |line: &str| {
             written.lock().unwrap().push(line.to_owned());
         });
         tracing::subscriber::with_default(subscriber, run);
@@ -90,6 +97,7 @@ mod tests {
             .count(Metric::IdentityHits, 1)
             .millis(Metric::StoreMillis, Duration::from_micros(1500))
             .millis(Metric::StoreMillis, Duration::from_micros(2500))
+            .count(Metric::Throttled, 1)
     }
 
     #[test]
@@ -112,19 +120,25 @@ mod tests {
                     "CloudWatchMetrics": [
                         {
                             "Namespace": "Cloakroom",
-                            "Dimensions": [["function", "outcome"]],
+                            "Dimensions": [["stack", "function", "outcome"]],
                             "Metrics": [{"Name": "Decisions", "Unit": "Count"}],
                         },
                         {
                             "Namespace": "Cloakroom",
-                            "Dimensions": [["function"]],
+                            "Dimensions": [["stack", "function"]],
                             "Metrics": [
                                 {"Name": "IdentityHits", "Unit": "Count"},
                                 {"Name": "StoreMillis", "Unit": "Milliseconds"},
                             ],
                         },
+                        {
+                            "Namespace": "Cloakroom",
+                            "Dimensions": [["stack"]],
+                            "Metrics": [{"Name": "Throttled", "Unit": "Count"}],
+                        },
                     ],
                 },
+                "stack": "shop",
                 "function": "authorizer",
                 "outcome": "allowed",
                 "request_id": "JKJaXmPLvHcESHA=",
@@ -132,6 +146,7 @@ mod tests {
                 "Decisions": 1,
                 "IdentityHits": 1,
                 "StoreMillis": [1.5, 2.5],
+                "Throttled": 1,
             })
         );
     }
@@ -142,7 +157,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "INFO authorizer allowed IdentityHits=1 StoreMillis=[1.5,2.5] first_use=true request_id=JKJaXmPLvHcESHA="
+                "INFO authorizer allowed IdentityHits=1 StoreMillis=[1.5,2.5] Throttled=1 first_use=true request_id=JKJaXmPLvHcESHA="
             ]
         );
     }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let needs = [Need::Table, Need::ToSign, Need::MacKeys];
     let (settings, config) = settings::load(&Env, &needs)?;
-    telemetry::init(settings.log, Format::Json);
+    telemetry::init(&settings.stack, settings.log, Format::Json);
     let world = cloakroom_aws::world();
     let sdk = cloakroom_aws::sdk_config().await;
     let store = DynamoStore::new(dynamo::Client::new(&sdk), settings.table);

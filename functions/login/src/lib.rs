@@ -25,7 +25,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Handler<S, R, P> {
     config: Arc<Config>,
-    service: LoginService<Metered<S>, R, P>,
+    service: LoginService<Metered<S>, R, Metered<P>>,
     meter: Meter,
 }
 
@@ -46,6 +46,7 @@ where
     ) -> Self {
         let meter = Meter::default();
         let store = Metered::new(store, meter.clone());
+        let providers = Metered::new(providers, meter.clone());
         let service = LoginService::new(
             Arc::clone(&config),
             not_before,

@@ -15,7 +15,7 @@ use std::sync::Arc;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let (settings, config) = settings::load(&Env, &[Need::Table, Need::MacKeys])?;
-    telemetry::init(settings.log, Format::Json);
+    telemetry::init(&settings.stack, settings.log, Format::Json);
     let sdk = cloakroom_aws::sdk_config().await;
     let world = cloakroom_aws::world();
     let store = DynamoStore::new(dynamo::Client::new(&sdk), settings.table);

@@ -95,12 +95,7 @@ impl Decision {
     /// Adds the network calls that it took.
     pub fn calls(mut self, tally: &Tally) -> Self {
         for (call, time) in tally.calls() {
-            let metric = if call.is_kms() {
-                Metric::KmsMillis
-            } else {
-                Metric::StoreMillis
-            };
-            self = self.millis(metric, *time);
+            self = self.millis(call.metric(), *time);
         }
         for (call, metric) in [
             (Call::Sign, Metric::Signatures),
@@ -183,27 +178,26 @@ struct Definition {
 }
 
 impl Directives {
-    /// Only the number of decisions is split by outcome: every combination of
-    /// dimensions is a metric that costs money.
+    /// One directive for each set of dimensions. `stack` is written by [`Lines`], which
+    /// alone knows it.
+    ///
+    /// [`Lines`]: super::lines::Lines
     fn of(decision: &Decision) -> Self {
-        let (decisions, others) = decision
-            .metrics
-            .keys()
-            .partition::<Vec<Metric>, _>(|metric| **metric == Metric::Decisions);
-        let directive = |dimensions, metrics: Vec<Metric>| Directive {
-            namespace: NAMESPACE,
-            dimensions: [dimensions],
-            metrics: metrics
-                .into_iter()
-                .map(|metric| Definition {
-                    name: metric.name(),
-                    unit: metric.unit(),
-                })
-                .collect(),
-        };
-        let mut directives = vec![directive(&["function", "outcome"][..], decisions)];
-        if !others.is_empty() {
-            directives.push(directive(&["function"][..], others));
+        let mut directives: Vec<Directive> = Vec::new();
+        for metric in decision.metrics.keys() {
+            let definition = Definition {
+                name: metric.name(),
+                unit: metric.unit(),
+            };
+            let same = |directive: &&mut Directive| directive.dimensions == [metric.dimensions()];
+            match directives.iter_mut().find(same) {
+                Some(directive) => directive.metrics.push(definition),
+                None => directives.push(Directive {
+                    namespace: NAMESPACE,
+                    dimensions: [metric.dimensions()],
+                    metrics: vec![definition],
+                }),
+            }
         }
         Self {
             timestamp: milliseconds_now(),

@@ -10,12 +10,18 @@ use tracing_subscriber::layer::{Context, Layer};
 
 pub(super) struct Lines<W> {
     format: Format,
+    /// How a decision's document begins: with the dimension that is the same for all.
+    start: String,
     write: W,
 }
 
 impl<W> Lines<W> {
-    pub(super) fn new(format: Format, write: W) -> Self {
-        Self { format, write }
+    pub(super) fn new(stack: &str, format: Format, write: W) -> Self {
+        Self {
+            format,
+            start: format!("{{\"stack\":{},", Value::from(stack)),
+            write,
+        }
     }
 }
 
@@ -27,7 +33,7 @@ impl<S: Subscriber, W: Fn(&str) + 'static> Layer<S> for Lines<W> {
         let metadata = event.metadata();
         if self.format == Format::Json && metadata.target() == TARGET {
             // Written on every request, and made of nothing that needs to be escaped.
-            event.record(&mut Written(&self.write));
+            event.record(&mut Written(self));
             return;
         }
         let mut fields = Fields::default();
@@ -75,15 +81,17 @@ fn plain(start: String, fields: &Map<String, Value>) -> String {
         })
 }
 
-/// Hands on a decision's document as it is.
-struct Written<'a, W>(&'a W);
+/// Hands on a decision's document, with its stack.
+struct Written<'a, W>(&'a Lines<W>);
 
 impl<W: Fn(&str)> Visit for Written<'_, W> {
     fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == DOCUMENT {
-            (self.0)(value);
+        if field.name() == DOCUMENT
+            && let Some(rest) = value.strip_prefix('{')
+        {
+            (self.0.write)(&format!("{}{rest}", self.0.start));
         }
     }
 }

@@ -4,11 +4,15 @@
 //! cost. The design promises numbers (no call for a malformed token, one read for an
 //! unknown one); tests hold it to them through here.
 
+use super::Metric;
 use cloakroom_domain::family::{FamilyId, FamilyRecord, IndexKey, Transition};
 use cloakroom_domain::jwk::PublicJwk;
 use cloakroom_domain::ports::{
-    CreateError, CreateFamily, FindFamily, OnceName, PublicKeys, ReadEpoch, Roots, SignError,
-    Signer, SigningKey, StoreError, SubjectIndex, UpdateError, UpdateFamily, UseOnce,
+    AssertionClaims, AssertionFault, Authenticated, AuthorizationRequest, CallbackCode,
+    CreateError, CreateFamily, FindFamily, IdentityProviders, IdpError, LogoutToken, OnceName,
+    PublicKeys, ReadEpoch, Renewal, RenewalError, Renewed, Roots, SignError, Signer, SigningKey,
+    StoreError, SubjectIndex, UpdateError, UpdateFamily, UseOnce, VerifyAssertion,
+    VerifyLogoutToken,
 };
 use cloakroom_domain::seal::RootKeys;
 use cloakroom_domain::time::UnixTime;
@@ -34,12 +38,23 @@ pub enum Call {
     Sign,
     /// Reads public keys.
     PublicKeys,
+    /// Asks an identity provider.
+    Provider,
 }
 
 impl Call {
-    /// Whether KMS is called; else it is the store.
-    pub fn is_kms(self) -> bool {
-        matches!(self, Self::Sign | Self::PublicKeys)
+    /// Where its time counts.
+    pub fn metric(self) -> Metric {
+        match self {
+            Self::Sign | Self::PublicKeys => Metric::KmsMillis,
+            Self::Provider => Metric::ProviderMillis,
+            Self::ReadFamily
+            | Self::UpdateFamily
+            | Self::CreateFamily
+            | Self::UseOnce
+            | Self::ReadEpoch
+            | Self::SubjectIndex => Metric::StoreMillis,
+        }
     }
 }
 
@@ -192,6 +207,70 @@ impl<T: PublicKeys> PublicKeys for Metered<T> {
     async fn public_keys(&self) -> Result<Vec<PublicJwk>, SignError> {
         let answer = self.inner.public_keys();
         self.meter.measure(Call::PublicKeys, answer).await
+    }
+}
+
+/// What is known of a provider already counts as well: nearly nothing.
+impl<T: IdentityProviders> IdentityProviders for Metered<T> {
+    async fn authorization_url(
+        &self,
+        idp: &str,
+        request: &AuthorizationRequest<'_>,
+    ) -> Result<String, IdpError> {
+        let answer = self.inner.authorization_url(idp, request);
+        self.meter.measure(Call::Provider, answer).await
+    }
+
+    async fn redeem(
+        &self,
+        idp: &str,
+        callback: &CallbackCode<'_>,
+    ) -> Result<Authenticated, IdpError> {
+        let answer = self.inner.redeem(idp, callback);
+        self.meter.measure(Call::Provider, answer).await
+    }
+
+    async fn check_issuer(&self, idp: &str, iss: Option<&str>) -> Result<(), IdpError> {
+        let answer = self.inner.check_issuer(idp, iss);
+        self.meter.measure(Call::Provider, answer).await
+    }
+
+    async fn logout_url(
+        &self,
+        idp: &str,
+        id_token_hint: &str,
+        post_logout_redirect_uri: &str,
+    ) -> Result<Option<String>, IdpError> {
+        let answer = (self.inner).logout_url(idp, id_token_hint, post_logout_redirect_uri);
+        self.meter.measure(Call::Provider, answer).await
+    }
+
+    async fn renew(&self, idp: &str, renewal: &Renewal<'_>) -> Result<Renewed, RenewalError> {
+        let answer = self.inner.renew(idp, renewal);
+        self.meter.measure(Call::Provider, answer).await
+    }
+
+    async fn revoke(&self, idp: &str, refresh_token: &str) -> Result<(), IdpError> {
+        let answer = self.inner.revoke(idp, refresh_token);
+        self.meter.measure(Call::Provider, answer).await
+    }
+}
+
+impl<T: VerifyLogoutToken> VerifyLogoutToken for Metered<T> {
+    async fn verify_logout_token(
+        &self,
+        token: &str,
+        now: UnixTime,
+    ) -> Result<LogoutToken, IdpError> {
+        let answer = self.inner.verify_logout_token(token, now);
+        self.meter.measure(Call::Provider, answer).await
+    }
+}
+
+/// Not counted: those are a client's keys.
+impl<T: VerifyAssertion> VerifyAssertion for Metered<T> {
+    async fn verify_assertion(&self, jwt: &str) -> Result<AssertionClaims, AssertionFault> {
+        self.inner.verify_assertion(jwt).await
     }
 }
 

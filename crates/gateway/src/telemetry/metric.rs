@@ -80,6 +80,29 @@ impl Metric {
         }
     }
 
+    /// By what it is split: every combination is a metric that costs money. What must
+    /// stay at zero is one number for a system, so that no alarm forgets a function.
+    pub fn dimensions(self) -> &'static [&'static str] {
+        match self {
+            Self::Decisions => &["stack", "function", "outcome"],
+            Self::IdentityHits
+            | Self::JwtMemoryHits
+            | Self::JwtItemHits
+            | Self::Signatures
+            | Self::EpochReads
+            | Self::StoreMillis
+            | Self::KmsMillis
+            | Self::ProviderMillis => &["stack", "function"],
+            Self::RefreshReuse
+            | Self::CodeReplay
+            | Self::Replay
+            | Self::SealsBroken
+            | Self::UnknownFormat
+            | Self::Throttled
+            | Self::CsrfRefusals => &["stack"],
+        }
+    }
+
     /// CloudWatch's unit.
     pub fn unit(self) -> &'static str {
         match self {
@@ -109,12 +132,15 @@ mod tests {
     fn the_document_lists_exactly_these_metrics_in_this_order() {
         let documented: Vec<_> = include_str!("../../../../docs/metrics.md")
             .lines()
-            .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
-            .filter_map(|(name, rest)| Some((name, rest.split_once(" | ")?.0)))
+            .filter_map(|line| {
+                let mut cells = line.strip_prefix("| `")?.splitn(4, " | ");
+                let name = cells.next()?.trim_end_matches('`');
+                Some((name, cells.next()?, cells.next()?.to_owned()))
+            })
             .collect();
         let real: Vec<_> = Metric::ALL
             .iter()
-            .map(|metric| (metric.name(), metric.unit()))
+            .map(|metric| (metric.name(), metric.unit(), metric.dimensions().join(", ")))
             .collect();
         assert_eq!(documented, real);
     }

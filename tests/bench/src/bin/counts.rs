@@ -123,7 +123,7 @@ fn take(name: &str, times: u64) -> Result<(), Fault> {
         .find(|step| step.name == name)
         .ok_or("no such step")?;
     // The line that every decision writes is part of what it costs.
-    telemetry::init(tracing::Level::INFO, Format::Json);
+    telemetry::init("bench", tracing::Level::INFO, Format::Json);
     let mut once = step.make();
     for _ in 0..times {
         once();
