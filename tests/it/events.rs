@@ -2,6 +2,7 @@
 //! that Lambda would hand over. What must come back is in one table: a file without
 //! an expectation and an expectation without a file both fail.
 
+use crate::walk;
 use Expected::{Deny, Fails, Simple, Status, Unauthorized};
 use cloakroom_domain::token::OpaqueToken;
 use cloakroom_gateway::authorizer::{AuthorizerEvent, EventKind};
@@ -375,6 +376,35 @@ async fn every_request_is_one_line_of_the_log_and_a_metric() {
         seen += 1;
     }
     assert!(seen > 80, "{seen} events have an id");
+}
+
+/// Alarms have the stack alone, and so no function that could be the wrong one.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_graph_of_the_dashboard_is_fed() {
+    logs::listen();
+    let system = System::start(Options::default()).await.unwrap();
+    walk::machine(&system).await;
+    walk::browser(&system).await;
+    let lines: Vec<Value> = logs::all()
+        .iter()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let template = include_str!("../../infra/template.yaml");
+    let mut graphs = 0;
+    for graph in template.split("[\"Cloakroom\",\"").skip(1) {
+        let (metric, rest) = graph.split_once('"').unwrap();
+        let (dimensions, _) = rest.split_once(']').unwrap();
+        let Some((_, function)) = dimensions.split_once("\"function\",\"") else {
+            continue;
+        };
+        let function = function.trim_end_matches('"');
+        let fed = lines
+            .iter()
+            .any(|line| line["function"] == function && !line[metric].is_null());
+        assert!(fed, "nobody feeds {metric} of {function}");
+        graphs += 1;
+    }
+    assert_eq!(graphs, 7);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -75,7 +75,7 @@ async fn the_local_system_passes_the_smoke_suite_whatever_stands_before_it() {
         assert_eq!(code, Some(0), "{flavour:?} {edge:?}: {report}");
         assert_eq!(failed(&report), Vec::<&str>::new());
         assert_eq!(report["latencies"].as_object().unwrap().len(), 4);
-        assert_eq!(report["checks"].as_array().unwrap().len(), 19, "{report}");
+        assert_eq!(report["checks"].as_array().unwrap().len(), 20, "{report}");
         let answers = &report["open points"];
         assert_eq!(
             answers["answers are kept per token, method and resource"],

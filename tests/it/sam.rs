@@ -13,11 +13,16 @@ use axum::extract::{Path as Segment, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use cloakroom_domain::config::Config;
+use cloakroom_aws::dynamo::DynamoStore;
+use cloakroom_aws::kms::{KeyPlaces, keyset_public_key, next_key_set};
+use cloakroom_domain::config::{Config, SigningMode};
+use cloakroom_domain::keyset::Rotation;
+use cloakroom_domain::ports::Clock;
 use cloakroom_local::faults::{Backend, Faults};
 use cloakroom_local::recording::{self, Recorder};
 use cloakroom_local::system::{Options, System};
 use cloakroom_tests::bench::runtime_api::{Answer, RuntimeApi};
+use cloakroom_tests::environment::data_key_config;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -179,19 +184,33 @@ async fn deploy(order: Value) -> Value {
 struct Stack {
     system: System,
     environment: BTreeMap<&'static str, BTreeMap<String, String>>,
+    /// What each function asked of KMS before its first event.
+    asked_at_start: BTreeMap<&'static str, Vec<String>>,
+    /// Counts what is asked of KMS.
+    at_kms: Faults,
     calls: PathBuf,
     files: TempDir,
     _moto: moto::Server,
 }
 
+/// Which stack.
+#[derive(Default)]
+struct Order {
+    config: Option<String>,
+    parameters: Value,
+    /// A data-key stack is deployed once to have its keys, and again to be told them.
+    second: bool,
+}
+
 impl Stack {
-    async fn start() -> Self {
+    async fn start(order: Order) -> Self {
         let files = tempfile::tempdir().unwrap();
         let moto = moto::Server::start().await;
         let invoke_api = InvokeApi::default();
         let system = System::start(Options {
             lambda: Some(invoke_api.serve().await),
             env_file: Some(files.path().join("functions.env")),
+            config: order.config.unwrap_or(Options::default().config),
             ..Options::default()
         })
         .await
@@ -210,6 +229,8 @@ impl Stack {
             "aws": moto.url,
             "kms": system.backends().kms_url(),
             "kind": "rest",
+            "parameters": if order.parameters.is_null() { json!({}) } else { order.parameters },
+            "second": order.second,
             "secrets": {"/cloakroom/idp": secret},
         }))
         .await;
@@ -217,10 +238,16 @@ impl Stack {
         let calls = std::env::var_os(recording::VARIABLE)
             .map_or_else(|| files.path().join("calls.jsonl"), PathBuf::from);
         let recorder = Recorder::appending_to(&calls).unwrap();
+        recorder.name(system.url(), "PublicUrl");
+        for (logical_id, arn) in deployed["keys"].as_object().unwrap() {
+            // Two slots, one kind.
+            let kind = logical_id.trim_end_matches(['A', 'B']);
+            recorder.name(arn.as_str().unwrap(), kind);
+        }
         let door = Faults::default().stand_before(Backend::DynamoDb, moto.url.clone());
         let aws = serve(recorder.before(door)).await;
-        let door =
-            Faults::default().stand_before(Backend::Kms, system.backends().kms_url().to_owned());
+        let at_kms = Faults::default();
+        let door = at_kms.stand_before(Backend::Kms, system.backends().kms_url().to_owned());
         let kms = serve(recorder.before(door)).await;
 
         let environment: BTreeMap<_, BTreeMap<String, String>> = FUNCTIONS
@@ -246,16 +273,24 @@ impl Stack {
                 (*name, variables)
             })
             .collect();
+        if system.config().jwt.mode == SigningMode::DataKey {
+            rotate(&system, &moto.url, &environment["token"]).await;
+        }
+        let mut asked_at_start = BTreeMap::new();
         let mut environments = Environments::new();
         for function in FUNCTIONS {
             let log = files.path().join(format!("{}.log", function.0));
+            at_kms.take_calls();
             let started = Environment::start(function, &environment[function.0], &log).await;
+            asked_at_start.insert(function.0, operations(&at_kms));
             environments.insert(function.0, Mutex::new(started));
         }
         assert!(invoke_api.0.set(environments).is_ok());
         Self {
             system,
             environment,
+            asked_at_start,
+            at_kms,
             calls,
             files,
             _moto: moto,
@@ -269,9 +304,72 @@ impl Stack {
     }
 }
 
+/// What was asked since the last time.
+fn operations(service: &Faults) -> Vec<String> {
+    let calls = service.take_calls().into_iter();
+    calls.flat_map(|(name, count)| vec![name; count]).collect()
+}
+
+/// What `cloakroom keys rotate` does the first time, on the stack's table and keys.
+async fn rotate(system: &System, dynamodb: &str, told: &BTreeMap<String, String>) {
+    let kms = system.backends().kms();
+    let places = KeyPlaces {
+        wrapping_key: told["CLOAKROOM_WRAPPING_KEY"].clone(),
+        keyset_key: told["CLOAKROOM_KEYSET_KEY"].clone(),
+        keyset_public_key: keyset_public_key(&kms, &told["CLOAKROOM_KEYSET_KEY"])
+            .await
+            .unwrap(),
+        ..KeyPlaces::default()
+    };
+    let first = Rotation {
+        sign_for: 90 * 86_400,
+        at_once: true,
+    };
+    let now = cloakroom_aws::world().now();
+    let (_, set) = next_key_set(&kms, &places, system.config(), None, first, now)
+        .await
+        .unwrap();
+    let moto = aws_sdk_dynamodb::config::Builder::from(system.backends().sdk())
+        .region(aws_config::Region::new("eu-central-1"))
+        .endpoint_url(dynamodb);
+    let client = aws_sdk_dynamodb::Client::from_conf(moto.build());
+    let store = DynamoStore::new(client, &told["CLOAKROOM_TABLE"]);
+    store.write_key_set(None, &set).await.unwrap();
+}
+
+/// docs/signing.md: two calls of KMS per cold start, once the stack knows its own key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_key_stack_asks_kms_twice_at_a_cold_start_and_never_after() {
+    for second in [false, true] {
+        let stack = Stack::start(Order {
+            config: Some(data_key_config()),
+            parameters: json!({"SigningMode": "data-key"}),
+            second,
+        })
+        .await;
+        let expected: &[_] = if second {
+            &["Decrypt", "GenerateMac"]
+        } else {
+            &["Decrypt", "GenerateMac", "GetPublicKey"]
+        };
+        for name in ["authorizer", "token"] {
+            assert_eq!(stack.asked_at_start[name], expected, "{name}");
+        }
+        assert_eq!(stack.asked_at_start["login"], ["GenerateMac"]);
+        assert_eq!(stack.asked_at_start["jwks"], Vec::<String>::new());
+        stack.at_kms.take_calls();
+        walk::machine(&stack.system).await;
+        walk::browser(&stack.system).await;
+        // That one reads the key set when it is first asked for it.
+        let later: &[&str] = if second { &[] } else { &["GetPublicKey"] };
+        assert_eq!(operations(&stack.at_kms), later);
+        assert!(!stack.environment["token"].contains_key("CLOAKROOM_SIGNING_KEYS"));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_sam_builds_runs_on_what_the_template_makes() {
-    let stack = Stack::start().await;
+    let stack = Stack::start(Order::default()).await;
     walk::machine(&stack.system).await;
     walk::browser(&stack.system).await;
     walk::native(&stack.system).await;

@@ -186,6 +186,10 @@ class Suite:
         bad = self.call(self.options.path, unknown_token())
         check("with a token that nobody issued it is 401", bad.status == 401, bad.status)
         self.report.answer("an unknown token, thrown by the authorizer, is answered with", bad.status)
+        # CloudFront would keep an error by its path alone, whatever it says.
+        nowhere = f"{self.options.path}/{secrets.token_hex(8)}"
+        refused, anonymous = self.call(nowhere, token).status, self.call(nowhere, None).status
+        check("one's error is not another's", (refused, anonymous) == (403, 401), f"{refused}, then {anonymous}")
         if self.options.forbidden_path:
             # The answer for one route must not decide another (specs: identity sources).
             between = self.call(self.options.forbidden_path, token)
@@ -318,11 +322,12 @@ class Suite:
         return answer.seconds
 
     def metrics(self) -> None:
-        """What the functions have measured themselves, by the `aws` command's credentials."""
+        """What the stack's functions have measured themselves, by the `aws` command's credentials."""
         now = int(time.time())
         for metric, name in (("KmsMillis", "KMS, as the authorizer saw it"), ("StoreMillis", "DynamoDB, likewise")):
             command = ["aws", "cloudwatch", "get-metric-statistics", "--namespace", "Cloakroom"]
-            command += ["--metric-name", metric, "--dimensions", "Name=function,Value=authorizer"]
+            command += ["--metric-name", metric, "--dimensions"]
+            command += [f"Name=stack,Value={self.options.stack}", "Name=function,Value=authorizer"]
             command += ["--start-time", str(now - 3600), "--end-time", str(now), "--period", "3600"]
             command += ["--extended-statistics", "p50", "p99", "--output", "json"]
             try:
@@ -348,7 +353,7 @@ class Suite:
                 self.closed()
             if self.options.samples:
                 self.measure()
-            if self.options.metrics:
+            if self.options.stack:
                 self.metrics()
         except Stop:
             pass
@@ -466,7 +471,7 @@ def options(arguments: list[str]):
     parser.add_argument("--direct", help="the API's own URL, which must be closed")
     parser.add_argument("--max-latency", type=float, default=60, help="revocation.max_latency")
     parser.add_argument("--samples", type=int, default=50, help="calls per figure; 0 measures nothing")
-    parser.add_argument("--metrics", action="store_true", help="also asks CloudWatch, by the aws command")
+    parser.add_argument("--stack", help="also asks CloudWatch, by the aws command, what this stack has measured")
     parser.add_argument("--json", action="store_true")
     return parser.parse_args(arguments)
 

@@ -4,10 +4,12 @@ notice of the kind of a key, so keys are made by the KMS API from the KeySpec an
 transformed template asks for.
 
 Reads JSON from standard input: `aws` (where moto is), `kms` (where keys are made), `kind`,
-`parameters`, `secrets` (SSM parameters). Writes JSON: `environment` by function, `table`, `made`
-(resource types that moto made).
+`parameters`, `secrets` (SSM parameters), `second` (whether this is the second deploy of a data-key stack,
+when the public half of KeysetKey is known). Writes JSON: `environment` by function, `keys` (ARNs by
+logical id), `table`, `made` (resource types that moto made).
 """
 
+import base64
 import io
 import json
 import sys
@@ -103,28 +105,35 @@ def make_keys(endpoint: str, resources: dict) -> dict:
     return made
 
 
-def not_about_keys(environment: dict) -> dict:
-    return {name: str(value) for name, value in environment.items() if not name.endswith(("_KEY", "_KEYS"))}
+def public_half(endpoint: str, arn: str) -> str:
+    """As a parameter has it: without the `=` at its end."""
+    key = client("kms", endpoint).get_public_key(KeyId=arn)["PublicKey"]
+    return base64.b64encode(key).decode().rstrip("=")
+
+
+def but_for_keys(environment: dict) -> dict:
+    """moto has made others of its own."""
+    return {name: str(value) for name, value in environment.items() if "arn:aws:kms:" not in str(value)}
 
 
 def deploy(order: dict) -> dict:
     document = sam.transformed(order["kind"])
-    values = sam.parameters(document, order.get("parameters"))
-    made = create(order["aws"], for_moto(document), values)
+    chosen = dict(order.get("parameters", {}))
+    keys = make_keys(order["kms"], sam.resolve(document, chosen))
+    if order.get("second"):
+        chosen["KeysetPublicKey"] = public_half(order["kms"], keys["KeysetKey"])
+    made = create(order["aws"], for_moto(document), sam.parameters(document, chosen))
     expected = {
         name
-        for name, resource in sam.resolve(document, order.get("parameters")).items()
+        for name, resource in sam.resolve(document, chosen).items()
         if resource["Type"] in ("AWS::DynamoDB::Table", "AWS::IAM::Role", "AWS::Lambda::Function")
     }
     missing = expected - set(made)
     if missing:
         raise SystemExit(f"not made: {sorted(missing)}")
     table = made["Table"][1]
-    resources = sam.resolve(document, order.get("parameters"))
-    attributes = {("Table", None): table}
-    for name, arn in make_keys(order["kms"], resources).items():
-        attributes[(name, "Arn")] = arn
-    resources = sam.resolve(document, order.get("parameters"), attributes)
+    attributes = {("Table", None): table} | {(name, "Arn"): arn for name, arn in keys.items()}
+    resources = sam.resolve(document, chosen, attributes)
     if order["kind"] == "rest":
         # Refuses a document that is not OpenAPI, as SAM's servers without a URL are not.
         document = {key: part for key, part in resources["Api"]["Properties"]["Body"].items() if key != "servers"}
@@ -146,14 +155,15 @@ def deploy(order: dict) -> dict:
     for function in sam.FUNCTIONS:
         # moto resolves intrinsic functions by its own lights: the two must agree.
         deployed = functions.get_function_configuration(FunctionName=made[function][1])
-        theirs = not_about_keys(deployed["Environment"]["Variables"])
-        ours = not_about_keys(sam.function_environment(resources, function))
+        theirs = but_for_keys(deployed["Environment"]["Variables"])
+        ours = but_for_keys(sam.function_environment(resources, function))
         if ours != theirs:
             raise SystemExit(f"{function} is told {theirs} there, and {ours} here")
     return {
         "environment": {
             function.lower(): sam.function_environment(resources, function) for function in sam.FUNCTIONS
         },
+        "keys": keys,
         "table": {
             "name": table,
             "keys": [key["AttributeName"] for key in described["KeySchema"]],

@@ -10,7 +10,7 @@ included. What a function may do stands in its role and in the policies of the k
 import fnmatch
 import json
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import checks
@@ -18,35 +18,19 @@ import template as sam
 
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 
-# Stacks whose rights are put together: a team chooses one of them.
-CHOICES = tuple({"JwtAlgorithm": algorithm} for algorithm in ALGORITHMS) + (
+# Stacks whose rights are put together: a team chooses one of them. A data-key stack is deployed twice.
+CHOICES = (
+    *({"JwtAlgorithm": algorithm} for algorithm in ALGORITHMS),
+    *({"ClientKeyAlgorithm": algorithm} for algorithm in ALGORITHMS),
     {"SigningMode": "data-key"},
-    {"ClientKeySpec": "RSA_2048"},
-    {"ClientKeySpec": "ECC_NIST_P256"},
+    {"SigningMode": "data-key", "KeysetPublicKey": "MFkw"},
 )
+
+# What the recorder calls an issuer.
+ISSUER = "PublicUrl"
 
 # Lambda's own calls with the function's role: no function makes them.
 PLATFORM = {"logs:CreateLogStream", "logs:PutLogEvents", "xray:PutTelemetryRecords", "xray:PutTraceSegments"}
-
-# What the template grants ahead of the code that calls it; whoever lands that code takes its lines
-# out. It only shrinks.
-LATER = {
-    "login dynamodb:Query sub#*": "back-channel logout",
-    "login dynamodb:Query ids#*": "back-channel logout",
-    "login dynamodb:UpdateItem ended#*": "back-channel logout",
-    "authorizer dynamodb:PutItem jti#*": "DPoP proofs",
-    "authorizer dynamodb:GetItem keys": "data-key mode",
-    "token dynamodb:GetItem keys": "data-key mode",
-    "jwks dynamodb:GetItem keys": "data-key mode",
-    "authorizer kms:Decrypt WrappingKey": "data-key mode",
-    "token kms:Decrypt WrappingKey": "data-key mode",
-    "authorizer kms:GetPublicKey KeysetKey": "data-key mode",
-    "token kms:GetPublicKey KeysetKey": "data-key mode",
-    "jwks kms:GetPublicKey KeysetKey": "data-key mode",
-    "login kms:Sign ClientKey": "private_key_jwt",
-    "jwks kms:GetPublicKey ClientKey": "private_key_jwt",
-}
-
 
 @dataclass(frozen=True)
 class Right:
@@ -65,9 +49,7 @@ class Right:
     def covers(self, call: dict) -> bool:
         if (call["function"], call["action"]) != (self.function, self.action):
             return False
-        on = call.get("on")
-        # A key that the recorder does not know by name is any key.
-        if not (on is None and self.action.startswith("kms:")) and not fnmatch.fnmatchcase(on or "", self.on):
+        if not fnmatch.fnmatchcase(call.get("on", ""), self.on):
             return False
         made_with = call.get("with", {})
         return all(made_with.get(name) == value for name, value in self.conditions)
@@ -127,38 +109,32 @@ def of_key(function: str, key: str, statement: dict) -> set[Right]:
     condition = statement.get("Condition", {})
     if set(condition) - {"StringEquals"}:
         raise ValueError(f"{function}: the condition {condition} is not understood")
-    conditions = frozenset(condition.get("StringEquals", {}).items())
+    issuer = sam.parameters(sam.load("rest"))["PublicUrl"]
+    conditions = frozenset(
+        (name, ISSUER if value == issuer else value) for name, value in condition.get("StringEquals", {}).items()
+    )
     return {Right(function, action, key, conditions) for action in checks.as_list(statement["Action"])}
 
 
-def granted(kind: str = "rest") -> dict[Right, bool]:
-    """Every right that a stack may have, and whether it has it as it is, without a choice of ours."""
+def granted(kind: str = "rest") -> set[Right]:
+    """Every right that a stack may have."""
     document = sam.transformed(kind)
     base = {"Edge": "none"} if kind == "http" else {}
-    as_it_is = rights(sam.resolve(document, base))
-    every = set(as_it_is)
-    for choice in CHOICES:
-        every |= rights(sam.resolve(document, base | choice))
-    return {right: right in as_it_is for right in every}
+    return set().union(*(rights(sam.resolve(document, base | choice)) for choice in CHOICES))
 
 
-def compare(every: dict[Right, bool], calls: list[dict], later: dict[str, str] = LATER) -> list[str]:
+def compare(every: set[Right], calls: list[dict]) -> list[str]:
     """Calls that no right covers, and rights that no call uses."""
     names = {function.lower() for function in sam.FUNCTIONS}
     ours = [call for call in calls if call["function"] in names]
-    wrong = []
     silent = names - {call["function"] for call in ours}
-    wrong += [f"{function}: no call was recorded" for function in sorted(silent)]
+    wrong = [f"{function}: no call was recorded" for function in silent]
     for call in ours:
         if not any(right.covers(call) for right in every):
             wrong.append(f"not granted: {json.dumps(call)}")
-    for right, as_it_is in every.items():
-        plain = f"{right.function} {right.action} {right.on}"
-        # Of the algorithms a stack has one, and all take the same way through the code.
-        used = right if as_it_is else replace(right, conditions=frozenset())
-        if right.action in PLATFORM or plain in later or any(used.covers(call) for call in ours):
-            continue
-        wrong.append(f"never used: {right}")
+    for right in every:
+        if right.action not in PLATFORM and not any(right.covers(call) for call in ours):
+            wrong.append(f"never used: {right}")
     return sorted(wrong)
 
 

@@ -21,6 +21,9 @@ ORIGIN = {
     "OriginCertificateArn": "arn:aws:acm:eu-central-1:111122223333:certificate/2",
 }
 CORS = {"AllowedOrigin": "https://other.example.com"}
+LISTENER = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener/app/services/1/2"
+LINK = {"VpcLinkId": "vpclink1", "BackendListenerArn": LISTENER, "BackendServerName": "services.example.com"}
+OPERATOR = "arn:aws:iam::111122223333:role/operator"
 
 # Stacks that a team may choose; the configuration's edge goes with the parameter.
 CHOICES = {
@@ -31,20 +34,26 @@ CHOICES = {
         | ORIGIN
         | CORS
         | {
-            "ClientKeySpec": "RSA_2048",
-            "OperatorRoleArn": "arn:aws:iam::111122223333:role/operator",
+            "ClientKeyAlgorithm": "PS256",
+            "OperatorRoleArn": OPERATOR,
             "ProvisionedConcurrency": "2",
             "SigningKeys": "A,B",
             "MacKeys": "B,A",
-            "SigningMode": "data-key",
             "Spa": "true",
             "VpcLinkId": "vpclink1",
             "WafRateLimit": "2000",
         },
         "without the edge": HOST | OWN_DOMAIN | {"Edge": "none"},
+        "signing in the functions": {"SigningMode": "data-key", "OperatorRoleArn": OPERATOR},
+        "the same, deployed once more": {"SigningMode": "data-key", "KeysetPublicKey": "MFkw", "KeysetSerial": "3"},
     },
     "http": {
-        "behind the edge": HOST | OWN_DOMAIN | ORIGIN | CORS | {"Spa": "true", "VpcLinkId": "vpclink1"},
+        "behind the edge": HOST
+        | OWN_DOMAIN
+        | ORIGIN
+        | CORS
+        | {"Spa": "true"}
+        | LINK,
         "without the edge": {"Edge": "none"},
         "without the edge, with a domain": HOST | OWN_DOMAIN | {"Edge": "none"},
     },
@@ -114,7 +123,12 @@ class Templates(unittest.TestCase):
                 self.assertEqual(checks.everything("rest", sam.load("rest"), resources, settings), [])
                 self.assertEqual(values["Edge"], settings.get("edge", "none"))
                 self.assertEqual(int(values["AuthorizerTtl"]), sam.gateway_ttl(settings))
-                self.assertEqual(values["JwtAlgorithm"], settings.get("jwt", {}).get("algorithm", "RS256"))
+                jwt = settings.get("jwt", {})
+                self.assertEqual(values["JwtAlgorithm"], jwt.get("algorithm", "RS256"))
+                self.assertEqual(values["SigningMode"], jwt.get("mode", "kms"))
+                ours = {one.get("client_authentication") for one in settings["identity_providers"]}
+                algorithm = settings.get("client_key", {}).get("algorithm", "RS256")
+                self.assertEqual(values["ClientKeyAlgorithm"], algorithm if "private_key_jwt" in ours else "none")
 
     def test_there_are_the_three_environments(self):
         self.assertEqual(set(sam.samconfig()), {"default", "staging", "prod"})
@@ -141,6 +155,13 @@ class Templates(unittest.TestCase):
                 with self.assertRaises(ValueError, msg=bad):
                     sam.parameters(written, {"PublicUrl": bad})
 
+    def test_d73_cors_is_for_one_origin(self):
+        for kind in sam.TEMPLATES:
+            sam.parameters(sam.load(kind), CORS)
+            for bad in ("*", "null", "http://other.example.com", "https://*.example.com", "https://a.example,https://b.example"):
+                with self.assertRaises(ValueError, msg=bad):
+                    sam.parameters(sam.load(kind), {"AllowedOrigin": bad})
+
     def test_a_choice_that_cannot_work_is_refused_before_anything_is_made(self):
         for kind, choices in CHOICES.items():
             for name, chosen in choices.items():
@@ -153,6 +174,8 @@ class Templates(unittest.TestCase):
             ("rest", OWN_DOMAIN | {"Edge": "none", "Spa": "true"}, "needs CloudFront"),
             ("http", {}, "WAF cannot guard an HTTP API"),
             ("http", {"Edge": "none", "Spa": "true"}, "needs CloudFront"),
+            ("http", LINK | {"Edge": "none", "BackendListenerArn": ""}, "needs BackendListenerArn"),
+            ("http", LINK | {"Edge": "none", "BackendServerName": ""}, "needs BackendServerName"),
         ):
             self.assertIn(said, "\n".join(sam.violations(sam.load(kind), chosen)), f"{kind}: {chosen}")
 
@@ -173,6 +196,34 @@ class Templates(unittest.TestCase):
                 self.assertLessEqual(needed[function], set(environment))
                 self.assertEqual(environment["CLOAKROOM_ISSUER"], HOST["PublicUrl"])
                 self.assertEqual(environment["CLOAKROOM_CONFIG"], "/opt/cloakroom.toml")
+
+    def test_a_restored_table_takes_the_place_of_the_stacks_own(self):
+        for kind in sam.TEMPLATES:
+            chosen = {"Edge": "none", "SigningMode": "data-key", "RestoredTable": "cloakroom-restored"}
+            resources = sam.resolve(sam.transformed(kind), chosen)
+            self.assertIn("Table", resources, "it stays, to be looked at")
+            for function in sam.FUNCTIONS:
+                environment = sam.function_environment(resources, function)
+                self.assertEqual(environment["CLOAKROOM_TABLE"], "cloakroom-restored")
+            restored = f"arn:aws:dynamodb:{sam.REGION}:{sam.ACCOUNT}:table/cloakroom-restored"
+            places = {
+                place
+                for _, statement in checks.policies(resources)
+                for action in checks.as_list(statement["Action"])
+                if action.startswith("dynamodb:")
+                for place in checks.as_list(statement["Resource"])
+            }
+            self.assertEqual(places, {restored})
+
+    def test_a_vpc_link_leads_to_the_services(self):
+        rest = sam.resolve(sam.transformed("rest"), {"VpcLinkId": "vpclink1"})
+        http = sam.resolve(sam.transformed("http"), LINK | {"Edge": "none"})
+        for resources, uri in ((rest, "https://services.example.com/api/orders"), (http, LISTENER)):
+            integration = checks.routes(resources)["GET /api/orders"][checks.INTEGRATION]
+            self.assertEqual(integration["connectionType"], "VPC_LINK")
+            self.assertEqual(integration["connectionId"], "vpclink1")
+            self.assertEqual(integration["uri"], uri)
+        self.assertEqual(integration["tlsConfig"], {"serverNameToVerify": "services.example.com"})
 
     def test_functions_run_on_what_was_asked_for(self):
         for kind, architecture in itertools.product(sam.TEMPLATES, ("arm64", "x86_64")):
@@ -241,8 +292,10 @@ class Templates(unittest.TestCase):
         for name in set(http["Resources"]) - api:
             self.assertEqual(rest["Resources"][name], http["Resources"][name], name)
         for name, parameter in http["Parameters"].items():
+            if name in ("BackendListenerArn", "BackendServerName"):
+                continue
             mine, theirs = dict(rest["Parameters"][name]), dict(parameter)
-            if name == "OriginDomainName":
+            if name in ("OriginDomainName", "VpcLinkId"):
                 del mine["Description"], theirs["Description"]
             self.assertEqual(mine, theirs, name)
         for section in ("Mappings", "Globals"):
@@ -297,6 +350,8 @@ class Keys(unittest.TestCase):
 
     def test_no_function_signs_with_the_key_that_vouches_for_data_keys(self):
         resources = sam.resolve(sam.transformed("rest"), {"SigningMode": "data-key"})
+        keys = set(sam.of_type(resources, "AWS::KMS::Key"))
+        self.assertEqual(keys, {"KeysetKey", "MacKeyA", "WrappingKey"}, "no other key could sign")
         for statement in resources["KeysetKey"]["Properties"]["KeyPolicy"]["Statement"]:
             self.assertNotIn("kms:Sign", checks.as_list(statement["Action"]))
 
@@ -323,7 +378,7 @@ class Broken(unittest.TestCase):
     def paths(self, resources):
         return checks.body(resources)["paths"]
 
-    def test_a_route_without_an_authorizer(self):
+    def test_d73_a_route_without_an_authorizer(self):
         def add(resources):
             self.paths(resources)["/api/new"] = copy.deepcopy(self.paths(resources)["/api/orders"])
             self.paths(resources)["/api/new"]["get"]["security"] = []
@@ -354,7 +409,7 @@ class Broken(unittest.TestCase):
         self.assertIn("GET /api/new is in the API and not in the policy", self.found(add))
         self.assertIn("GET /api/orders is in the policy and not in the API", self.found(remove))
 
-    def test_a_ttl_that_contradicts_the_policy(self):
+    def test_d73_a_ttl_that_contradicts_the_policy(self):
         def longer(resources):
             scheme = checks.schemes(resources)["cloakroom"]["x-amazon-apigateway-authorizer"]
             scheme["authorizerResultTtlInSeconds"] = 300
@@ -455,6 +510,11 @@ class Broken(unittest.TestCase):
 
         self.assertIn("by any algorithm", self.found(unconditional))
 
+        def any_system(resources):
+            resources["WrappingKey"]["Properties"]["KeyPolicy"]["Statement"][1].pop("Condition")
+
+        self.assertIn("for any system", self.found(any_system, SigningMode="data-key"))
+
     def test_a_log_of_a_header(self):
         for kind, place in (("rest", "AccessLogSetting"), ("http", "AccessLogSettings")):
             for variable in (
@@ -537,6 +597,17 @@ class Broken(unittest.TestCase):
             resources["RefreshReuseAlarm"]["Properties"]["MetricName"] = "RefreshReuses"
 
         self.assertIn("nobody feeds", self.found(misspell))
+
+        def another_stack(resources):
+            resources["RefreshReuseAlarm"]["Properties"]["Dimensions"][0]["Value"] = "another"
+
+        self.assertIn("nobody feeds", self.found(another_stack))
+
+        def by_function(resources):
+            dimensions = resources["CsrfRefusalsAlarm"]["Properties"]["Dimensions"]
+            dimensions.append({"Name": "function", "Value": "login"})
+
+        self.assertIn("nobody feeds", self.found(by_function))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 //! them: `make test` compares the whole suite's calls with `infra/template.yaml`.
 //!
 //! A call is told to a function by its access key, which here is the function's name.
-//! What is kept is what a policy could ask for (action, key prefix, key, algorithm),
-//! never a value.
+//! What is kept is what a policy could ask for (action, key prefix, key, algorithm,
+//! encryption context), never another value.
 
 use axum::Router;
 use axum::body::{self, Body};
@@ -33,9 +33,10 @@ pub struct Call {
     /// secret.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on: Option<String>,
-    /// What conditions may ask for: `kms:SigningAlgorithm`, `kms:MessageType`, ….
+    /// What conditions may ask for: `kms:SigningAlgorithm`, `kms:MessageType`,
+    /// `kms:EncryptionContext:…`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub with: BTreeMap<&'static str, String>,
+    pub with: BTreeMap<String, String>,
 }
 
 /// Writes calls to a file, each once. Clones write to the same file.
@@ -46,7 +47,8 @@ pub struct Recorder(Arc<Mutex<Book>>);
 struct Book {
     file: File,
     seen: BTreeSet<Call>,
-    keys: BTreeMap<String, String>,
+    /// What policies call a key or an issuer.
+    names: BTreeMap<String, String>,
 }
 
 impl Recorder {
@@ -60,14 +62,14 @@ impl Recorder {
         Ok(Self(Arc::new(Mutex::new(Book {
             file,
             seen: BTreeSet::new(),
-            keys: BTreeMap::new(),
+            names: BTreeMap::new(),
         }))))
     }
 
-    /// Gives a KMS key the name under which calls about it are written down.
-    pub fn name_key(&self, arn: &str, name: &str) {
+    /// Gives the ARN of a KMS key, or an issuer, the name under which it is written down.
+    pub fn name(&self, value: &str, name: &str) {
         let mut book = self.lock();
-        book.keys.insert(arn.to_owned(), name.to_owned());
+        book.names.insert(value.to_owned(), name.to_owned());
     }
 
     /// A service that stands before `service` and notes what it is asked for.
@@ -79,7 +81,10 @@ impl Recorder {
         let mut book = self.lock();
         for mut call in calls {
             if call.action.starts_with("kms:") {
-                call.on = call.on.and_then(|arn| book.keys.get(&arn).cloned());
+                call.on = call.on.and_then(|arn| book.names.get(&arn).cloned());
+            }
+            for (_, value) in contexts(&mut call.with) {
+                *value = book.names.get(value).cloned().unwrap_or_default();
             }
             if book.seen.insert(call.clone()) {
                 let line = format!("{}\n", serde_json::to_string(&call)?);
@@ -150,7 +155,13 @@ fn calls(parts: &request::Parts, body: &[u8]) -> Vec<Call> {
                 ("kms:SigningAlgorithm", "SigningAlgorithm"),
             ] {
                 let value = string(&request, member).map(str::to_owned);
-                call.with.extend(value.map(|value| (condition, value)));
+                call.with
+                    .extend(value.map(|value| (condition.to_owned(), value)));
+            }
+            let context = request.get("EncryptionContext").and_then(Value::as_object);
+            for (key, value) in context.into_iter().flatten() {
+                let value = value.as_str().unwrap_or_default().to_owned();
+                call.with.insert(format!("{CONTEXT}{key}"), value);
             }
             vec![call]
         }
@@ -161,6 +172,14 @@ fn calls(parts: &request::Parts, body: &[u8]) -> Vec<Call> {
         )],
         other => vec![call(format!("{other}:{operation}"), None)],
     }
+}
+
+/// The condition key of one pair of an encryption context begins so.
+const CONTEXT: &str = "kms:EncryptionContext:";
+
+fn contexts(with: &mut BTreeMap<String, String>) -> impl Iterator<Item = (&String, &mut String)> {
+    with.iter_mut()
+        .filter(|(condition, _)| condition.starts_with(CONTEXT))
 }
 
 /// `AWS4-HMAC-SHA256 Credential=KEY/20261124/…`.
@@ -268,7 +287,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("calls.jsonl");
         let recorder = Recorder::appending_to(&path).unwrap();
-        recorder.name_key("arn:1", "SigningKey");
+        recorder.name("arn:1", "SigningKey");
+        recorder.name("https://app.example", "PublicUrl");
         let sign = |key: &str| {
             of(
                 "TrentService.Sign",
@@ -278,12 +298,25 @@ mod tests {
         for key in ["arn:1", "arn:1", "arn:2"] {
             recorder.write(sign(key)).unwrap();
         }
+        let unwrap = |issuer: &str| {
+            of(
+                "TrentService.Decrypt",
+                &json!({"KeyId": "arn:2", "EncryptionContext": {"cloakroom:deployment": issuer}}),
+            )
+        };
+        for issuer in ["https://app.example", "https://other.example"] {
+            recorder.write(unwrap(issuer)).unwrap();
+        }
         assert_eq!(
             std::fs::read_to_string(path).unwrap(),
             concat!(
                 r#"{"function":"token","action":"kms:Sign","on":"SigningKey","with":{"kms:MessageType":"DIGEST","kms:SigningAlgorithm":"ECDSA_SHA_256"}}"#,
                 "\n",
                 r#"{"function":"token","action":"kms:Sign","with":{"kms:MessageType":"DIGEST","kms:SigningAlgorithm":"ECDSA_SHA_256"}}"#,
+                "\n",
+                r#"{"function":"token","action":"kms:Decrypt","with":{"kms:EncryptionContext:cloakroom:deployment":"PublicUrl"}}"#,
+                "\n",
+                r#"{"function":"token","action":"kms:Decrypt","with":{"kms:EncryptionContext:cloakroom:deployment":""}}"#,
                 "\n"
             )
         );

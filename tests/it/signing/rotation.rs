@@ -130,22 +130,33 @@ impl Libraries {
 
 /// The crate alone, without our strict layer around it.
 fn with_jsonwebtoken(issuer: &str, keys: &Value, jwt: &str, now: u64) -> Result<(), String> {
-    let set: JwkSet = serde_json::from_value(keys.clone()).unwrap();
-    let header = jsonwebtoken::decode_header(jwt).map_err(|error| error.to_string())?;
-    let jwk = set.find(&header.kid.unwrap()).ok_or("unknown kid")?;
-    let key = DecodingKey::from_jwk(jwk).map_err(|error| error.to_string())?;
-    let mut validation = Validation::new(header.alg);
-    validation.set_issuer(&[issuer]);
-    validation.set_audience(&["orders"]);
-    validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
-    // It knows no clock but the system's.
-    validation.validate_exp = false;
-    let claims = jsonwebtoken::decode::<Value>(jwt, &key, &validation)
-        .map_err(|error| error.to_string())?
-        .claims;
+    let (_, claims) = verified(keys, jwt, |validation| {
+        validation.set_issuer(&[issuer]);
+        validation.set_audience(&["orders"]);
+        validation.set_required_spec_claims(&["exp", "nbf", "iss", "aud", "sub"]);
+    })?;
     let time = |name: &str| claims[name].as_u64().unwrap();
     let alive = time("nbf") <= now + 60 && now < time("exp") + 60;
     alive.then_some(()).ok_or_else(|| "time".to_owned())
+}
+
+/// Header and claims of a JWT that one of `keys` has signed.
+pub(super) fn verified(
+    keys: &Value,
+    jwt: &str,
+    demand: impl FnOnce(&mut Validation),
+) -> Result<(jsonwebtoken::Header, Value), String> {
+    let set: JwkSet = serde_json::from_value(keys.clone()).unwrap();
+    let header = jsonwebtoken::decode_header(jwt).map_err(|error| error.to_string())?;
+    let jwk = set.find(header.kid.as_ref().ok_or("no kid")?);
+    let key = DecodingKey::from_jwk(jwk.ok_or("unknown kid")?);
+    let mut validation = Validation::new(header.alg);
+    // It knows no clock but the system's.
+    validation.validate_exp = false;
+    demand(&mut validation);
+    let key = key.map_err(|error| error.to_string())?;
+    let decoded = jsonwebtoken::decode::<Value>(jwt, &key, &validation);
+    Ok((header, decoded.map_err(|error| error.to_string())?.claims))
 }
 
 /// A cache that keeps what it has for exactly as long as it may.

@@ -114,7 +114,9 @@ impl Backends {
             key_set::ensure(&at_kms, &store, &keys, config, clock.now()).await?;
         }
         backends.keys = keys;
-        backends.set_doors(faults, recorder, tasks).await?;
+        backends
+            .set_doors(&config.issuer, faults, recorder, tasks)
+            .await?;
         Ok(backends)
     }
 
@@ -122,19 +124,21 @@ impl Backends {
     /// calls them.
     async fn set_doors(
         &mut self,
+        issuer: &str,
         faults: Option<&Faults>,
         recorder: Option<&Recorder>,
         tasks: &mut JoinSet<()>,
     ) -> Result<(), StartError> {
         if let Some(recorder) = recorder {
-            for (arn, name) in [
+            for (value, name) in [
+                (issuer, "PublicUrl"),
                 (self.signing_key(), "SigningKey"),
                 (self.mac_key(), "MacKey"),
                 (self.client_key(), "ClientKey"),
                 (self.keys.wrapping_key.as_str(), "WrappingKey"),
                 (self.keys.keyset_key.as_str(), "KeysetKey"),
             ] {
-                recorder.name_key(arn, name);
+                recorder.name(value, name);
             }
         }
         if faults.is_some() || recorder.is_some() {
