@@ -8,6 +8,7 @@ use cloakroom_local::system::{Options, System};
 use cloakroom_tests::browser::{Browser, client};
 use cloakroom_tests::oauth;
 use cloakroom_tests::swap::{swap, swap_session};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -101,6 +102,7 @@ async fn cases(system: &System) -> Vec<Case> {
         case("the ticket itself", "/api/orders", &ticket, 401),
         case("another audience's", "/api/orders", &other_audience, 401),
         case("no path", "/api/nothing", &machine, 404),
+        case("a target that is no URL", "//", &machine, 404),
         case(
             "another's claims",
             "/api/orders",
@@ -181,6 +183,7 @@ async fn signed_cases(system: &System, header: &Value, claims: &Value) -> Vec<Ca
             401,
         ),
         ("no expiry", header.clone(), without(claims, "exp"), 401),
+        ("no iat", header.clone(), without(claims, "iat"), 401),
         (
             "not yet",
             header.clone(),
@@ -288,10 +291,47 @@ async fn the_example_services_say_so_when_they_have_no_keys() {
     let system = System::start(Options::default()).await.unwrap();
     let token = oauth::machine_token(&system).await;
     let jwt = swap(&system, "/api/orders", &token).await.jwt().to_owned();
-    let nowhere = format!("http://127.0.0.1:{}/jwks.json", free_port());
+    let good = client().get(system.at("/.well-known/jwks.json")).send();
+    let good = good.await.unwrap().text().await.unwrap();
+    // The key is there and of no use: it encrypts.
+    let useless = good.replace("\"sig\"", "\"enc\"");
+    assert_ne!(useless, good);
+    let sets = [
+        ("keys", StatusCode::OK, good.as_str(), 200),
+        ("an outage", StatusCode::SERVICE_UNAVAILABLE, &good, 503),
+        ("an empty set", StatusCode::OK, r#"{"keys":[]}"#, 503),
+        ("no set", StatusCode::OK, "{}", 503),
+        ("a list", StatusCode::OK, "[]", 503),
+        ("no keys", StatusCode::OK, r#"{"keys":[1,{}]}"#, 503),
+        ("useless keys", StatusCode::OK, &useless, 503),
+        ("a page", StatusCode::OK, "<!doctype html><p>Welcome", 503),
+    ];
     for (language, program, script) in services() {
-        let (_child, base) = start(&program, script, &nowhere, system.url()).await;
-        let (status, _, _) = ask(&base, "/api/orders", Some(&format!("Bearer {jwt}"))).await;
-        assert_eq!(status, 503, "{language}");
+        let nowhere = format!("http://127.0.0.1:{}/jwks.json", free_port());
+        let mut places = vec![("nobody", nowhere, 503)];
+        for (name, status, body, expected) in sets {
+            places.push((name, publish(status, body).await, expected));
+        }
+        for (name, jwks, expected) in places {
+            let (_child, base) = start(&program, script, &jwks, system.url()).await;
+            // Twice: what was learnt of the first fetch decides the second answer.
+            for _ in 0..2 {
+                let (status, challenged, _) =
+                    ask(&base, "/api/orders", Some(&format!("Bearer {jwt}"))).await;
+                assert_eq!(status, expected, "{language}: {name}");
+                assert!(!challenged, "{language}: {name}");
+            }
+        }
     }
+}
+
+/// Where this is answered to everybody.
+async fn publish(status: StatusCode, body: &str) -> String {
+    let body = body.to_owned();
+    let answer = async move || (status, [("content-type", "application/json")], body.clone());
+    let router = axum::Router::new().fallback(answer);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
 }

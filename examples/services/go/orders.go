@@ -20,6 +20,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
+// errNoKeys: nothing can be said about a token without a key set.
+var errNoKeys = errors.New("no key set")
+
 var bearer = regexp.MustCompile(`^(?i:Bearer) ([A-Za-z0-9_.-]+)$`)
 
 // Claims are those that the gateway hands on to this audience.
@@ -39,7 +42,7 @@ type verifier struct {
 }
 
 func newVerifier(ctx context.Context, issuer, audience, jwksURL string) (*verifier, error) {
-	// Caches, and limits how often an unknown kid makes it fetch.
+	// Caches, and limits how often an unknown kid makes it fetch. Starts without keys, if it must.
 	keys, err := keyfunc.NewDefaultCtx(ctx, []string{jwksURL})
 	if err != nil {
 		return nil, err
@@ -67,6 +70,12 @@ func (v *verifier) claimsOf(r *http.Request) (*Claims, error) {
 	}
 	claims := new(Claims)
 	token, err := v.parser.ParseWithClaims(match[1], claims, v.keys.Keyfunc)
+	if errors.Is(err, jwt.ErrTokenUnverifiable) {
+		// No key for it, or no keys at all?
+		if held, fault := v.keys.Storage().KeyReadAll(r.Context()); fault != nil || len(held) == 0 {
+			return nil, errNoKeys
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +83,9 @@ func (v *verifier) claimsOf(r *http.Request) (*Claims, error) {
 	// we do not know (RFC 7515 §4.1.11), and none for several services, one of which could replay
 	// it at another.
 	_, critical := token.Header["crit"]
-	if token.Header["typ"] != "at+jwt" || critical || len(claims.Audience) != 1 || claims.Subject == "" ||
-		claims.ClientID == "" || claims.NotBefore == nil || claims.ID == "" {
+	if token.Header["typ"] != "at+jwt" || critical || len(claims.Audience) != 1 ||
+		claims.Audience[0] != v.audience || claims.Subject == "" || claims.ClientID == "" ||
+		claims.NotBefore == nil || claims.IssuedAt == nil || claims.ID == "" {
 		return nil, errors.New("not one of our access tokens")
 	}
 	return claims, nil
@@ -85,6 +95,9 @@ func (v *verifier) handle(allows func(*Claims) bool, answer func(*Claims) any) h
 	return func(w http.ResponseWriter, r *http.Request) {
 		claims, err := v.claimsOf(r)
 		switch {
+		case errors.Is(err, errNoKeys):
+			// That is our trouble and not the caller's.
+			write(w, http.StatusServiceUnavailable, map[string]string{"error": "temporarily_unavailable"})
 		case err != nil:
 			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
 			write(w, http.StatusUnauthorized, map[string]string{"error": "invalid_token"})
@@ -103,8 +116,19 @@ func write(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
+// setting returns a variable that must be there: an empty issuer or audience is one that the
+// library does not look at.
+func setting(name string) string {
+	value := os.Getenv(name)
+	if value == "" {
+		log.Fatalf("%s is not set", name)
+	}
+	return value
+}
+
 func main() {
-	v, err := newVerifier(context.Background(), os.Getenv("ISSUER"), os.Getenv("AUDIENCE"), os.Getenv("JWKS_URL"))
+	port := setting("PORT")
+	v, err := newVerifier(context.Background(), setting("ISSUER"), setting("AUDIENCE"), setting("JWKS_URL"))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -117,5 +141,5 @@ func main() {
 		func(c *Claims) bool { return slices.Contains(c.Roles, "admin") },
 		func(c *Claims) any { return map[string]any{"subject": c.Subject, "revenue": 213.5} },
 	))
-	log.Fatal(http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), mux))
+	log.Fatal(http.ListenAndServe("127.0.0.1:"+port, mux))
 }

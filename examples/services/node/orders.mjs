@@ -33,11 +33,14 @@ const routes = {
   },
 };
 
-// Whether an error speaks about the token, and not about the key set or the network.
+// Whether an error speaks about the token, and not about the key set or the network. That an
+// empty set has no matching key is no fault of the token's.
 const isRefusal = (error) =>
   error instanceof errors.JOSEError
   && !(error instanceof errors.JWKSTimeout || error instanceof errors.JWKSInvalid)
+  && !(error instanceof errors.JWKSNoMatchingKey && !keys.jwks()?.keys.some(isUsable))
   && error.code !== 'ERR_JOSE_GENERIC';
+const isUsable = (key) => key.kty === 'RSA' && key.use !== 'enc';
 
 async function claimsOf(request) {
   const [, token] = /^Bearer ([\w.-]+)$/i.exec(request.headers.authorization ?? '') ?? [];
@@ -61,7 +64,8 @@ createServer(async (request, response) => {
   if (!claims) {
     return send(401, { error: 'invalid_token' }, { 'www-authenticate': 'Bearer error="invalid_token"' });
   }
-  const route = routes[`${request.method} ${new URL(request.url, 'http://service').pathname}`];
+  // Not `new URL`: it throws for a target such as `//`.
+  const route = routes[`${request.method} ${request.url.split('?')[0]}`];
   if (!route) return send(404, { error: 'not_found' });
   if (!route.allows(claims)) return send(403, { error: 'insufficient_scope' });
   return send(200, route.answer(claims));

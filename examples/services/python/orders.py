@@ -18,6 +18,10 @@ ISSUER, AUDIENCE, JWKS_URL, PORT = (
 BEARER = re.compile(r"Bearer ([\w.-]+)", re.ASCII | re.IGNORECASE)
 
 
+class NoKeys(Exception):
+    """There is no key set, so nothing can be said about a token."""
+
+
 class Keys:
     """Caches the key set, and asks again for an unknown kid at most every 30 seconds:
     else anybody could make this service fetch as often as they like."""
@@ -36,10 +40,18 @@ class Keys:
                 if time.monotonic() - self._asked < 30:
                     break
                 self._asked = time.monotonic()
-            for key in self._client.get_signing_keys(refresh=refresh):
+            for key in self._fetch(refresh):
                 if key.key_id == header["kid"]:
                     return key
         raise jwt.InvalidTokenError("unknown kid")
+
+    def _fetch(self, refresh):
+        try:
+            return self._client.get_signing_keys(refresh=refresh)
+        except Exception as error:
+            # Nobody there, a page, an empty set, keys of no use: PyJWT has an error for each, some
+            # of which it has for tokens too.
+            raise NoKeys from error
 
 
 KEYS = Keys(JWKS_URL)
@@ -82,7 +94,7 @@ class Orders(BaseHTTPRequestHandler):
     def do_GET(self):
         try:
             claims = claims_of(self.headers.get("Authorization"))
-        except jwt.PyJWKClientError:
+        except NoKeys:
             # No key, no verdict: that is our trouble and not the caller's.
             return self.answer(503, {"error": "temporarily_unavailable"})
         except jwt.PyJWTError:
