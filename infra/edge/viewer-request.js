@@ -1,7 +1,7 @@
 // What CloudFront does to a viewer's request before the API sees it: turns the
 // browser session into `Authorization: Session cr_st_…` once the CSRF checks pass,
-// lets nobody else write that scheme, drops what a viewer says about who it is, and
-// renames the token for an HTTP API.
+// lets nobody else write that scheme, drops what a viewer says about who it is, refuses
+// what asks for another method, and renames the token for an HTTP API.
 //
 // CloudFront Functions, runtime cloudfront-js-2.0: no modules, no newer syntax. The
 // template fills in the two settings (Fn::Sub). `vectors.json` holds this file and
@@ -17,7 +17,11 @@ const TOKEN_HEADER = 'x-cloakroom-token';
 const VIEWER_HEADER = 'x-cloakroom-viewer';
 // Names under which services take an identity for vouched for (D39). Many servers
 // read `_` and `-` as the same.
-const CLAIMS_IDENTITY = /^x[-_](amzn[-_]oidc|cloakroom|internal|user)[-_]/;
+const CLAIMS_IDENTITY = /^(x[-_](amzn[-_]oidc|auth[-_]request|cloakroom|internal|user)[-_]|x[-_]forwarded[-_](email|groups|user)$|(x[-_])?remote[-_]user$)/;
+// Names by which a framework behind us takes a request for one of another method, which
+// the policy has not judged (D25). The authorizer refuses them too, when it is asked: a
+// kept answer does not go by them.
+const OVERRIDES_METHOD = /^x[-_](http[-_]method|(http[-_])?method[-_]override)$/;
 const SESSION_TOKEN = /^cr_st_[A-Za-z0-9_-]{64}[0-9A-Za-z]{6}$/;
 // A session handle is no bearer token either, nor one that is bound to a key (D30).
 const IMPERSONATES_THE_EDGE = /^[ \t]*(session([ \t]|$)|(bearer|dpop)[ \t]+cr_st_)/i;
@@ -30,6 +34,9 @@ function handler(event) {
     // On any path: what is `/api` may be spelled in more ways than one.
     if (valuesOf(headers, 'authorization').some(impersonatesTheEdge)) {
         return refusal(401);
+    }
+    if (Object.keys(headers).some(overridesMethod)) {
+        return refusal(403);
     }
     if (isApi) {
         const status = admit(request);
@@ -92,6 +99,10 @@ function isFromOurOwnPages(headers) {
 
 function impersonatesTheEdge(authorization) {
     return IMPERSONATES_THE_EDGE.test(authorization);
+}
+
+function overridesMethod(name) {
+    return OVERRIDES_METHOD.test(name);
 }
 
 // All values of a header or a cookie, as CloudFront hands them over.

@@ -25,28 +25,13 @@ PUBLIC = {
 # The route that catches what the policy does not name.
 FALLBACK = "ANY /api/{proxy+}"
 
-# What services take for vouched for; x-amzn-oidc-* an HTTP API cannot map (specs B-http-6).
+# What no service may get as the client wrote it. The local gateway reads the same list.
+_LISTED = [
+    line.split() for line in (ROOT / "infra/headers.txt").read_text().splitlines() if line and not line.startswith("#")
+]
 FORGEABLE = {
-    "rest": {
-        "authorization",
-        "cookie",
-        "x-amzn-oidc-accesstoken",
-        "x-amzn-oidc-data",
-        "x-amzn-oidc-identity",
-        "x-cloakroom-jwt",
-        "x-cloakroom-token",
-        "x-cloakroom-viewer",
-        "x-internal-token",
-        "x-user-id",
-    },
-    "http": {
-        "cookie",
-        "x-cloakroom-jwt",
-        "x-cloakroom-token",
-        "x-cloakroom-viewer",
-        "x-internal-token",
-        "x-user-id",
-    },
+    "rest": {name for name, *_ in _LISTED},
+    "http": {name for name, *alone in _LISTED if not alone},
 }
 # Under which name the JWT arrives, and where it comes from.
 JWT = {
@@ -165,6 +150,8 @@ def forgeable(kind: str, resources: dict) -> list[str]:
             wrong.append(f"{name}: the JWT does not arrive as {key}")
         mapped = {target.rsplit(".", 1)[-1].lower() for target in mapping if "header." in target}
         wrong += [f"{name}: {header} passes as the client wrote it" for header in FORGEABLE[kind] - mapped]
+        # The local gateway would let it pass.
+        wrong += [f"{name}: {header} is not in infra/headers.txt" for header in mapped - FORGEABLE[kind]]
         for target, source in mapping.items():
             if target != key and "header." in target and source != "''":
                 wrong.append(f"{name}: {target} is {source}")

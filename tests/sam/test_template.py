@@ -450,6 +450,14 @@ class Broken(unittest.TestCase):
 
                 self.assertIn("GET /api/orders", self.found(forget, kind))
 
+    def test_a_header_that_only_the_template_knows(self):
+        for kind, target in (("rest", "integration.request.header.X-New"), ("http", "remove:header.x-new")):
+
+            def add(resources, target=target):
+                self.paths(resources)["/api/orders"]["get"][checks.INTEGRATION]["requestParameters"][target] = "''"
+
+            self.assertIn("x-new is not in infra/headers.txt", self.found(add, kind))
+
     def test_a_jwt_from_the_client(self):
         def forward(resources):
             integration = self.paths(resources)["/api/orders"]["get"][checks.INTEGRATION]

@@ -49,6 +49,11 @@ impl Headers {
         }
     }
 
+    /// The names, in lower case; each as often as it occurs.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Whether a header occurs.
     pub fn contains(&self, name: &str) -> bool {
         self.all(name).next().is_some()

@@ -150,10 +150,7 @@ where
         }
         let presented = credential(event, self.config.edge)
             .map_err(|missing| Judged::Unauthorized(missing.name()))?;
-        if METHOD_OVERRIDES
-            .iter()
-            .any(|name| event.headers.contains(name))
-        {
+        if event.headers.names().any(overrides_method) {
             return Err(Judged::Forbidden("method_override"));
         }
         if self.is_foreign(event, presented) {
@@ -222,6 +219,11 @@ where
         }
         line.emit();
     }
+}
+
+/// Many servers read `_` and `-` in a header's name as the same.
+fn overrides_method(name: &str) -> bool {
+    METHOD_OVERRIDES.contains(&name.replace('_', "-").as_str())
 }
 
 impl Outcome {

@@ -7,7 +7,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::{Flavour, mapping::claims_identity};
+use super::Flavour;
 
 /// The topology in front of the API.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,6 +29,31 @@ pub const SESSION_COOKIE: &str = "__Host-Http-cloakroom";
 /// `Authorization` (specs B-http-6).
 pub const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-cloakroom-token");
 
+/// Families of names under which services take an identity for vouched for (D39).
+const IDENTITIES: [&str; 5] = [
+    "x-amzn-oidc-",
+    "x-auth-request-",
+    "x-cloakroom-",
+    "x-internal-",
+    "x-user-",
+];
+
+/// The same, one by one.
+const IDENTITY: [&str; 5] = [
+    "remote-user",
+    "x-forwarded-email",
+    "x-forwarded-groups",
+    "x-forwarded-user",
+    "x-remote-user",
+];
+
+/// Names by which a framework behind us takes a request for one of another method (D25).
+const METHOD_OVERRIDES: [&str; 3] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+];
+
 const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -37,7 +62,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 pub enum EdgeRefusal {
     /// 401: no, two, or a malformed credential.
     Unauthenticated,
-    /// 403: a session, but not from our own pages.
+    /// 403: a session, but not from our own pages, or a request for another method.
     Forbidden,
 }
 
@@ -52,12 +77,12 @@ impl EdgeRefusal {
 }
 
 /// Does to a viewer's request what the edge does. `Session` is nobody else's to write,
-/// on any path: what is `/api` may be spelled in more ways than one. Beyond that only
-/// `/api` is touched: everywhere else cookies and `Authorization` (a client's own, at
-/// the token endpoint) pass.
+/// on any path, nor is an identity, nor another method: what is `/api` may be spelled in
+/// more ways than one. Beyond that only `/api` is touched: everywhere else cookies and
+/// `Authorization` (a client's own, at the token endpoint) pass.
 ///
-/// Before an HTTP API the token is renamed whatever the topology: without that, every
-/// service would see it.
+/// Before an HTTP API the token is renamed whatever the topology. On AWS nobody does so
+/// without the edge function, and every service sees it (docs/deploy.md).
 ///
 /// # Errors
 ///
@@ -69,31 +94,34 @@ pub fn apply(
     headers: &mut HeaderMap,
 ) -> Result<(), EdgeRefusal> {
     let is_api = path == "/api" || path.starts_with("/api/");
-    match edge {
-        Edge::None if flavour == Flavour::Rest => return Ok(()),
-        Edge::None => {}
-        Edge::CloudFront { public_origin } => {
-            if headers
-                .get_all(header::AUTHORIZATION)
-                .iter()
-                .any(impersonates_the_edge)
-            {
-                return Err(EdgeRefusal::Unauthenticated);
-            }
-            if is_api {
-                admit(public_origin, headers)?;
-            }
+    if let Edge::CloudFront { public_origin } = edge {
+        if headers
+            .get_all(header::AUTHORIZATION)
+            .iter()
+            .any(impersonates_the_edge)
+        {
+            return Err(EdgeRefusal::Unauthenticated);
+        }
+        if headers
+            .keys()
+            .any(|name| is_one_of(&METHOD_OVERRIDES, name))
+        {
+            return Err(EdgeRefusal::Forbidden);
+        }
+        if is_api {
+            admit(public_origin, headers)?;
+        }
+        let claimed: Vec<_> = headers
+            .keys()
+            .filter(|name| claims_identity(name))
+            .cloned()
+            .collect();
+        for name in claimed {
+            headers.remove(name);
         }
     }
-    let claimed: Vec<_> = headers
-        .keys()
-        .filter(|name| claims_identity(name))
-        .cloned()
-        .collect();
-    for name in claimed {
-        headers.remove(name);
-    }
     if is_api && flavour == Flavour::Http {
+        headers.remove(TOKEN_HEADER);
         let tokens: Vec<_> = headers
             .get_all(header::AUTHORIZATION)
             .iter()
@@ -125,6 +153,20 @@ fn admit(public_origin: &str, headers: &mut HeaderMap) -> Result<(), EdgeRefusal
     }
     headers.remove(header::COOKIE);
     Ok(())
+}
+
+fn claims_identity(name: &HeaderName) -> bool {
+    let spelled = spelling(name);
+    is_one_of(&IDENTITY, name) || IDENTITIES.iter().any(|each| spelled.starts_with(each))
+}
+
+fn is_one_of(names: &[&str], name: &HeaderName) -> bool {
+    names.contains(&spelling(name).as_str())
+}
+
+/// Many servers read `_` and `-` in a header's name as the same.
+fn spelling(name: &HeaderName) -> String {
+    name.as_str().replace('_', "-")
 }
 
 /// The values of the session cookie, spelled exactly so (D17).

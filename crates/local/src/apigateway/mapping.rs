@@ -2,7 +2,8 @@
 //!
 //! Invariant 6: no identity a client claims for itself reaches a service. It is
 //! overwritten on authorized routes and removed on public ones (D39), and the opaque
-//! token and the session cookie stay outside.
+//! token and the session cookie stay outside. As exactly as the templates do it: a
+//! mapping knows names and no families of them.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -12,8 +13,8 @@ use super::{Flavour, authorizer::Authorized};
 /// (specs B-http-6).
 pub const JWT_HEADER: HeaderName = HeaderName::from_static("x-cloakroom-jwt");
 
-/// Names under which services elsewhere expect an identity that a gateway vouches for.
-const IDENTITY: [&str; 4] = ["x-amzn-oidc-", "x-cloakroom-", "x-internal-", "x-user-"];
+/// What the templates map: a name a line, and `rest` if an HTTP API cannot.
+const MAPPED: &str = include_str!("../../../../infra/headers.txt");
 
 /// Headers of one connection (RFC 9110 §7.6.1), and those that the next one sets.
 const OF_THE_CONNECTION: [HeaderName; 10] = [
@@ -41,14 +42,8 @@ pub(super) fn request_headers(
     authorized: Option<&Authorized>,
 ) -> Result<HeaderMap, UnmappableContext> {
     let mut headers = without_connection(received);
-    headers.remove(header::AUTHORIZATION);
-    headers.remove(header::COOKIE);
-    let claimed: Vec<_> = headers
-        .keys()
-        .filter(|name| claims_identity(name))
-        .cloned()
-        .collect();
-    for name in claimed {
+    // Whether a blanked header arrives empty or not at all is undocumented; here, not.
+    for name in mapped(flavour) {
         headers.remove(name);
     }
     let (key, name) = match flavour {
@@ -64,10 +59,13 @@ pub(super) fn request_headers(
     Ok(headers)
 }
 
-/// Many servers read `_` and `-` in a header's name as the same.
-pub(super) fn claims_identity(name: &HeaderName) -> bool {
-    let name = name.as_str().replace('_', "-");
-    IDENTITY.iter().any(|prefix| name.starts_with(prefix))
+/// The headers that a mapping of this kind of API takes off.
+fn mapped(flavour: Flavour) -> impl Iterator<Item = &'static str> {
+    let names = MAPPED.lines().filter(|line| !line.starts_with('#'));
+    names.filter_map(move |line| match line.split_once(' ') {
+        None => Some(line),
+        Some((name, _)) => (flavour == Flavour::Rest).then_some(name),
+    })
 }
 
 /// Without what belongs to one connection alone, `Connection`'s own list among it.
@@ -107,9 +105,10 @@ mod tests {
             ("x-cloakroom-token", "forged"),
             ("x-user-id", "root"),
             ("x_user_id", "root"),
-            ("x-cloakroom_jwt", "forged"),
-            ("x-amzn-oidc-data", "forged"),
+            ("x_cloakroom_jwt", "forged"),
             ("x-internal-token", "forged"),
+            ("x-origin-verify", "secret"),
+            ("x-user-agent", "kept"),
             ("traceparent", "00-1-2-01"),
             ("accept", "*/*"),
         ];
@@ -146,32 +145,55 @@ mod tests {
             [
                 "accept: */*",
                 "authorization: Bearer j.w.t",
-                "traceparent: 00-1-2-01"
+                "traceparent: 00-1-2-01",
+                "x-user-agent: kept",
             ],
         );
         assert_eq!(
             seen(Flavour::Http, context()),
             [
                 "accept: */*",
+                "authorization: Bearer forged",
+                "authorization: Bearer forged twice",
                 "traceparent: 00-1-2-01",
-                "x-cloakroom-jwt: j.w.t"
+                "x-cloakroom-jwt: j.w.t",
+                "x-user-agent: kept",
             ],
+            "an HTTP API cannot map Authorization: the edge renames it",
         );
     }
 
     #[test]
     fn without_a_jwt_no_identity_is_left() {
+        let kept = [
+            "accept: */*",
+            "traceparent: 00-1-2-01",
+            "x-user-agent: kept",
+        ];
         for flavour in [Flavour::Rest, Flavour::Http] {
             for context in [
                 None,
                 Some(json!({})),
                 Some(json!({"authorization": 1, "jwt": []})),
             ] {
-                assert_eq!(
-                    seen(flavour, context),
-                    ["accept: */*", "traceparent: 00-1-2-01"]
-                );
+                let mut seen = seen(flavour, context);
+                if flavour == Flavour::Http {
+                    seen.retain(|line| !line.starts_with("authorization: "));
+                }
+                assert_eq!(seen, kept);
             }
+        }
+    }
+
+    #[test]
+    fn what_aws_has_reserved_only_a_rest_api_takes_off() {
+        for name in ["authorization", "x-amzn-oidc-data"] {
+            assert!(mapped(Flavour::Rest).any(|each| each == name));
+            assert!(mapped(Flavour::Http).all(|each| each != name));
+        }
+        for flavour in [Flavour::Rest, Flavour::Http] {
+            assert!(mapped(flavour).all(|name| name.parse::<HeaderName>().is_ok()));
+            assert!(mapped(flavour).any(|name| name == "cookie"));
         }
     }
 

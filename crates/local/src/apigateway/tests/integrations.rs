@@ -53,19 +53,44 @@ async fn a_service_sees_the_jwt_and_no_identity_of_the_clients_making() {
             .with("x-cloakroom-token", "forged")
             .with("x-internal-token", "forged")
             .with("x-user-id", "root")
-            .with("x-amzn-oidc-identity", "root")
             .with("accept", "*/*")
     };
     let bearer = format!("authorization: Bearer {JWT}");
     let own = format!("x-cloakroom-jwt: {JWT}");
-    for (lab, jwt) in [
-        (Lab::rest(Edge::None), bearer),
-        (Lab::http(Edge::None), own),
+    // What an HTTP API cannot take off, nobody vouches for.
+    let client = json!(["authorization: Bearer opaque", "accept: */*"]);
+    for (lab, jwt, on_public_routes) in [
+        (Lab::rest(Edge::None), bearer, json!(["accept: */*"])),
+        (Lab::http(Edge::None), own, client),
     ] {
         let seen = lab.send(forged("/api/orders")).await.json();
         assert_eq!(seen["headers"], json!(["accept: */*", jwt]));
         let seen = lab.send(forged("/public")).await.json();
-        assert_eq!(seen["headers"], json!(["accept: */*"]));
+        assert_eq!(seen["headers"], on_public_routes);
+    }
+}
+
+#[tokio::test]
+async fn families_of_names_are_the_edges_to_remove_and_nobody_elses() {
+    for (family, reserved) in [
+        ("x-user-phone", false),
+        ("x-cloakroom-new", false),
+        ("x_internal_token", false),
+        ("x-amzn-oidc-data", true),
+    ] {
+        let forged = || {
+            get("/api/orders")
+                .with("authorization", "Bearer opaque")
+                .with(family, "root")
+        };
+        for lab in [Lab::rest, Lab::http] {
+            let seen = lab(cloudfront()).send(forged()).await.json();
+            assert!(!seen.to_string().contains("root"), "{family}");
+        }
+        let rest = Lab::rest(Edge::None).send(forged()).await.json();
+        assert_eq!(rest.to_string().contains("root"), !reserved, "{family}");
+        let http = Lab::http(Edge::None).send(forged()).await.json();
+        assert!(http.to_string().contains("root"), "{family}");
     }
 }
 
