@@ -400,12 +400,21 @@ def open_hostname(kind: str, resources: dict) -> list[str]:
 CACHING_DISABLED = "4135ea2d-6df8-44a3-9df3-4b5a84be39ad"
 
 
+# The errors that CloudFront keeps for ten seconds, for everybody, where it is not told otherwise.
+KEPT_ERRORS = {400, 403, 404, 405, 414, 416, 500, 501, 502, 503, 504}
+
+
 def loose_edge(resources: dict) -> list[str]:
     """Behaviours of the distribution that miss the edge function, or keep answers for others."""
     if "Distribution" not in resources:
         return []
     wrong = []
     config = resources["Distribution"]["Properties"]["DistributionConfig"]
+    errors = {one["ErrorCode"]: one for one in config.get("CustomErrorResponses", [])}
+    for code in sorted(KEPT_ERRORS):
+        if errors.get(code, {}).get("ErrorCachingMinTTL") != 0:
+            wrong.append(f"an error {code} is kept")
+    wrong += [f"an error {code} is answered with a page" for code in errors if "ResponsePagePath" in errors[code]]
     behaviours = config["CacheBehaviors"] + [config["DefaultCacheBehavior"] | {"PathPattern": "*"}]
     patterns = set()
     for behaviour in behaviours:

@@ -162,6 +162,15 @@ class Templates(unittest.TestCase):
                 with self.assertRaises(ValueError, msg=bad):
                     sam.parameters(sam.load(kind), {"AllowedOrigin": bad})
 
+    def test_services_are_not_reached_in_the_clear(self):
+        for kind in sam.TEMPLATES:
+            written = sam.load(kind)
+            for good in ("https://services.example.com", "https://services.example.com:8443/base"):
+                sam.parameters(written, {"BackendUrl": good})
+            for bad in ("http://services.example.com", "HTTP://services.example.com", "services.example.com"):
+                with self.assertRaises(ValueError, msg=bad):
+                    sam.parameters(written, {"BackendUrl": bad})
+
     def test_a_choice_that_cannot_work_is_refused_before_anything_is_made(self):
         for kind, choices in CHOICES.items():
             for name, chosen in choices.items():
@@ -594,6 +603,21 @@ class Broken(unittest.TestCase):
         self.assertIn("answers are kept", self.found(lambda r: behaviour(r).update(CachePolicyId="other")))
         self.assertIn("past the edge", self.found(lambda r: behaviour(r).update(FunctionAssociations=[])))
         self.assertIn("in the clear", self.found(lambda r: behaviour(r).update(ViewerProtocolPolicy="allow-all")))
+
+    def test_an_edge_that_keeps_errors(self):
+        def errors(resources):
+            return resources["Distribution"]["Properties"]["DistributionConfig"]["CustomErrorResponses"]
+
+        for kind, chosen in (("rest", {}), ("http", HOST | OWN_DOMAIN | ORIGIN)):
+            for index, code in enumerate(sorted(checks.KEPT_ERRORS)):
+                said = f"an error {code} is kept"
+                self.assertIn(said, self.found(lambda r, i=index: errors(r).pop(i), kind, **chosen))
+                self.assertIn(said, self.found(lambda r, i=index: errors(r)[i].pop("ErrorCachingMinTTL"), kind, **chosen))
+
+        def page(resources):
+            errors(resources)[2] |= {"ResponsePagePath": "/index.html", "ResponseCode": 200}
+
+        self.assertIn("an error 404 is answered with a page", self.found(page))
 
     def test_a_frail_table(self):
         look = checks.frail_table
