@@ -5,10 +5,12 @@
 //! has judged scope and role already; they judge again, because a request may come
 //! past it (D69).
 
+use aws_lc_rs::digest;
 use axum::{Extension, Json, Router, routing::get};
 use cloakroom_verify::{Claims, RequireLayer, Verifier, VerifyLayer};
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// The audience of orders and reports.
 pub const ORDERS: &str = "orders";
@@ -84,15 +86,28 @@ async fn report(Extension(claims): Extension<Claims>) -> Json<Value> {
     }))
 }
 
-/// What arrived here: of the JWT its content, of the headers only their names.
+/// What arrived here: of the JWT its content, of the headers their names, and of each
+/// value the beginning of its SHA-256. By that, whoever has sent one can tell whether
+/// it came through, and nobody else learns it.
 async fn show_profile(headers: HeaderMap, Extension(claims): Extension<Claims>) -> Json<Value> {
     let mut names: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
     names.sort_unstable();
+    let digests: BTreeMap<&str, Vec<String>> = names
+        .iter()
+        .map(|name| (*name, headers.get_all(*name).iter().map(digest).collect()))
+        .collect();
     Json(json!({
         "header": claims.header,
         "claims": claims.raw,
         "received_headers": names,
+        "received_digests": digests,
     }))
+}
+
+fn digest(value: &HeaderValue) -> String {
+    let hash = digest::digest(&digest::SHA256, value.as_bytes());
+    let beginning = hash.as_ref().iter().take(4);
+    beginning.map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
