@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use bytes::Bytes;
 use cloakroom_authorizer::Handler;
 use cloakroom_domain::claims::UserClaims;
-use cloakroom_domain::config::{Config, RouteConfig};
+use cloakroom_domain::config::{Config, Edge as Topology, RouteConfig};
 use cloakroom_domain::delegation::Delegation;
 use cloakroom_domain::family::{FamilyId, FamilyKind, FamilyRecord, Transition};
 use cloakroom_domain::grant::{Grant, TokenMeta, new_family};
@@ -24,6 +24,7 @@ use cloakroom_domain::seal::{RootKey, RootKeys};
 use cloakroom_domain::time::UnixTime;
 use cloakroom_domain::token::{OpaqueToken, TokenKind};
 use cloakroom_gateway::entry::FunctionFailure;
+use cloakroom_gateway::settings::OriginSecret;
 use cloakroom_local::apigateway::{
     Api, ApiGateway, Authorizer, AuthorizerKind, Edge, Flavour, IdentitySource, Integration, Route,
 };
@@ -35,6 +36,9 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use tower::ServiceExt;
 use zeroize::Zeroizing;
+
+/// What CloudFront would show.
+pub(crate) const ORIGIN_SECRET: &str = "shown";
 
 /// Network calls.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -276,7 +280,7 @@ impl Lab {
         let authorizer = Arc::new(Authorizer {
             name: "authorizer".to_owned(),
             kind,
-            identity_sources: identity_sources(kind),
+            identity_sources: identity_sources(kind, self.config.edge, ttl),
             ttl_seconds: ttl,
             function: self.function(),
         });
@@ -336,14 +340,15 @@ fn handler(
         clock: Arc::new(clock.clone()),
         ..cloakroom_aws::world()
     };
-    Arc::new(Handler::new(
+    let handler = Handler::new(
         Arc::clone(config),
         UnixTime(0),
         table.clone(),
         pen.clone(),
         Keys(Arc::new(RootKeys::new(root(), vec![]))),
         world,
-    ))
+    );
+    Arc::new(handler.behind(Some(OriginSecret::new(ORIGIN_SECRET))))
 }
 
 fn flavour(kind: AuthorizerKind) -> Flavour {
@@ -356,17 +361,22 @@ fn flavour(kind: AuthorizerKind) -> Flavour {
 }
 
 /// As the templates deploy them.
-fn identity_sources(kind: AuthorizerKind) -> Vec<IdentitySource> {
+fn identity_sources(kind: AuthorizerKind, edge: Topology, ttl: u64) -> Vec<IdentitySource> {
     let header = |name: &str| IdentitySource::Header(name.to_owned());
     match kind {
         AuthorizerKind::RestToken => vec![header("authorization")],
+        _ if ttl == 0 => vec![],
         AuthorizerKind::RestRequest => vec![
             header("authorization"),
             IdentitySource::HttpMethod,
             IdentitySource::ResourcePath,
         ],
         AuthorizerKind::HttpV1 | AuthorizerKind::HttpSimple | AuthorizerKind::HttpIam => {
-            vec![header("x-cloakroom-token"), IdentitySource::RouteKey]
+            let mut sources = vec![header("x-cloakroom-token"), IdentitySource::RouteKey];
+            if edge == Topology::Cloudfront {
+                sources.push(header("x-origin-verify"));
+            }
+            sources
         }
     }
 }

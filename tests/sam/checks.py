@@ -40,7 +40,7 @@ JWT = {
 }
 IDENTITY = {
     "rest": {"method.request.header.Authorization", "context.httpMethod", "context.resourcePath"},
-    "http": {"$request.header.x-cloakroom-token", "$context.routeKey"},
+    "http": {"$request.header.x-cloakroom-token", "$request.header.x-origin-verify", "$context.routeKey"},
 }
 
 
@@ -376,11 +376,15 @@ def open_hostname(kind: str, resources: dict) -> list[str]:
     )
     if ".execute-api." not in api["DomainName"] and not disabled:
         wrong.append("the API has a domain, and its own hostname is open")
+    secret = {header["HeaderName"]: header["HeaderValue"] for header in api.get("OriginCustomHeaders", [])}
     if kind == "http":
+        # No WAF stands before it: the authorizer has to know the secret.
+        known = function_environment(resources, "Authorizer").get("CLOAKROOM_ORIGIN_SECRET", "")
+        if secret.get("x-origin-verify") != known or not known.startswith("{{resolve:secretsmanager:"):
+            wrong.append("the API does not tell CloudFront from others")
         if ".execute-api." in api["DomainName"]:
             wrong.append("nothing can guard the hostname of an HTTP API")
         return wrong
-    secret = {header["HeaderName"]: header["HeaderValue"] for header in api.get("OriginCustomHeaders", [])}
     blocks = [
         rule["Statement"]["NotStatement"]["Statement"]["ByteMatchStatement"]
         for rule in resources.get("WebAcl", {"Properties": {"Rules": []}})["Properties"]["Rules"]

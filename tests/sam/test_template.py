@@ -293,11 +293,13 @@ class Templates(unittest.TestCase):
     def test_the_two_templates_share_everything_but_the_api(self):
         rest, http = sam.load("rest"), sam.load("http")
         own = {
-            "rest": {"OriginSecret", "WebAcl", "WebAclAssociation", "ApiGatewayAccount", "ApiGatewayAccountRole"},
+            "rest": {"WebAcl", "WebAclAssociation", "ApiGatewayAccount", "ApiGatewayAccountRole"},
             "http": set(),
         }
         api = {"Api", "ApiDomain", "ApiMapping", "Dashboard", "Distribution", "EdgeFunction"}
         self.assertEqual(set(rest["Resources"]) - own["rest"], set(http["Resources"]) - own["http"])
+        # A REST API has WAF to tell CloudFront from others.
+        del http["Resources"]["Authorizer"]["Properties"]["Environment"]["Variables"]["CLOAKROOM_ORIGIN_SECRET"]
         for name in set(http["Resources"]) - api:
             self.assertEqual(rest["Resources"][name], http["Resources"][name], name)
         for name, parameter in http["Parameters"].items():
@@ -433,12 +435,14 @@ class Broken(unittest.TestCase):
 
     def test_answers_kept_by_too_little(self):
         for kind, chosen in (("rest", {}), ("http", HOST | ORIGIN)):
+            for source in checks.IDENTITY[kind]:
 
-            def fewer(resources):
-                scheme = checks.schemes(resources)["cloakroom"]["x-amazon-apigateway-authorizer"]
-                scheme["identitySource"] = scheme["identitySource"].split(",", 1)[0]
+                def fewer(resources, source=source):
+                    scheme = checks.schemes(resources)["cloakroom"]["x-amazon-apigateway-authorizer"]
+                    sources = scheme["identitySource"].split(", ")
+                    scheme["identitySource"] = ", ".join(one for one in sources if one != source)
 
-            self.assertIn("answers are kept by", self.found(fewer, kind, **chosen))
+                self.assertIn("answers are kept by", self.found(fewer, kind, **chosen))
 
     def test_a_dpop_route_whose_answers_are_kept(self):
         _, resources, settings = self.stack()
@@ -584,6 +588,17 @@ class Broken(unittest.TestCase):
             rule["ByteMatchStatement"]["SearchString"] = "open sesame"
 
         self.assertIn("tell CloudFront from others", self.found(guess))
+
+        def origin(resources):
+            return resources["Distribution"]["Properties"]["DistributionConfig"]["Origins"][0]
+
+        for change in (
+            lambda r: origin(r).pop("OriginCustomHeaders"),
+            lambda r: origin(r)["OriginCustomHeaders"][0].update(HeaderValue="open sesame"),
+            lambda r: sam.function_environment(r, "Authorizer").pop("CLOAKROOM_ORIGIN_SECRET"),
+            lambda r: sam.function_environment(r, "Authorizer").update(CLOAKROOM_ORIGIN_SECRET="open sesame"),
+        ):
+            self.assertIn("tell CloudFront from others", self.found(change, "http", **HOST, **ORIGIN))
 
         def count(resources):
             resources["WebAcl"]["Properties"]["Rules"][0]["Action"] = {"Count": {}}

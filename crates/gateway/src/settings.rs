@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use cloakroom_domain::config::{Config, SigningMode};
 use cloakroom_domain::time::UnixTime;
+use cloakroom_domain::token::sha256;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use tracing::Level;
@@ -119,11 +120,30 @@ pub struct Settings {
     pub keyset_serial: u64,
     /// Everything issued earlier is dead (D68).
     pub not_before: UnixTime,
+    /// By what an HTTP API knows CloudFront.
+    pub origin_secret: Option<OriginSecret>,
     /// How much is logged.
     pub log: Level,
     /// What this system is called among others in the account: a dimension of its
     /// metrics.
     pub stack: String,
+}
+
+/// The secret that CloudFront shows, as its SHA-256: it is generated.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct OriginSecret([u8; 32]);
+
+impl OriginSecret {
+    /// Hashes the secret.
+    pub fn new(secret: &str) -> Self {
+        Self(sha256(secret.as_bytes()))
+    }
+
+    /// Whether this is it. How long the comparison of two digests takes tells nothing of
+    /// the secret.
+    pub fn is(&self, shown: &str) -> bool {
+        Self::new(shown) == *self
+    }
 }
 
 impl Settings {
@@ -152,6 +172,8 @@ impl Settings {
                 0,
                 "must be a number of seconds",
             )),
+            origin_secret: present(source, "CLOAKROOM_ORIGIN_SECRET")
+                .map(|secret| OriginSecret::new(&secret)),
             log: reader.parsed(
                 "CLOAKROOM_LOG",
                 Level::INFO,
@@ -447,6 +469,21 @@ mod tests {
             ]
         );
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn the_secret_that_cloudfront_shows_is_known_by_its_hash() {
+        let secret = |text: &str| {
+            let settings = Settings::read(&source(&[("CLOAKROOM_ORIGIN_SECRET", text)]), &[]);
+            settings.unwrap().origin_secret
+        };
+        assert_eq!(secret(""), None);
+        let known = secret("shown").unwrap();
+        assert!(known.is("shown"));
+        for other in ["", "show", "shown ", "Shown"] {
+            assert!(!known.is(other), "{other}");
+        }
+        assert!(!format!("{known:?}").contains("shown"));
     }
 
     #[test]

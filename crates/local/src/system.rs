@@ -25,6 +25,7 @@ use cloakroom_domain::ports::{Clock, World};
 use cloakroom_gateway::settings::{Env, Source as _};
 use cloakroom_verify::Verifier;
 use functions::Functions;
+use http::HeaderValue;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
@@ -160,6 +161,7 @@ impl System {
         // One HTTP API of the emulator answers simply.
         config.authorizer.simple_responses = true;
         let secret = configuration::take_demo_provider(&mut config, &provider);
+        let origin_secret = configuration::random_secret();
         let config = Arc::new(config);
 
         let world = World {
@@ -182,7 +184,10 @@ impl System {
         let environment = environment::write(
             &config,
             &backends,
-            &secret,
+            [
+                (configuration::SECRET_VARIABLE, &secret),
+                (configuration::ORIGIN_SECRET_VARIABLE, &origin_secret),
+            ],
             options.env_file.as_deref(),
             options.data_dir.as_deref(),
         )?;
@@ -212,16 +217,11 @@ impl System {
             Some(url) => Functions::behind(backends.sdk(), url),
             None => Box::pin(Functions::here(&config, &backends, &environment, &world)).await?,
         };
+        let edge = topology(&config, &origin_secret)?;
         let gateway = ApiGateway::new(Api {
             flavour: options.flavour,
             id: "local".to_owned(),
             domain_name: front.authority.clone(),
-            edge: match config.edge {
-                config::Edge::None => Edge::None,
-                config::Edge::Cloudfront => Edge::CloudFront {
-                    public_origin: config.issuer.clone(),
-                },
-            },
             // AWS does, on a REST API, and nothing gives the header its name back
             // (docs/deploy.md). Here it is kept as functions say it, so that clients can
             // be held to RFC 6749 §5.2; the answer is the same in all else.
@@ -230,7 +230,8 @@ impl System {
                 .routes
                 .iter()
                 .any(|route| route.dpop != DpopDemand::Unsaid),
-            routes: routes::all(&config, options.flavour, &functions, &services)?,
+            routes: routes::all(&config, &edge, options.flavour, &functions, &services)?,
+            edge,
             clock: world.clock,
         })?;
         let base = front.serve(&gateway, &mut tasks)?;
@@ -371,6 +372,22 @@ async fn loopback() -> Result<(TcpListener, String), StartError> {
         .map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     Ok((listener, format!("http://{address}")))
+}
+
+/// What stands in front.
+fn topology(config: &Config, origin_secret: &str) -> Result<Edge, StartError> {
+    Ok(match config.edge {
+        config::Edge::None => Edge::None,
+        config::Edge::Cloudfront => {
+            let secret = HeaderValue::from_str(origin_secret);
+            let mut secret = secret.map_err(|error| StartError::Part(error.to_string()))?;
+            secret.set_sensitive(true);
+            Edge::CloudFront {
+                public_origin: config.issuer.clone(),
+                origin_secret: secret,
+            }
+        }
+    })
 }
 
 /// Services that fetch the published keys as any service would.

@@ -4,7 +4,7 @@
 use cloakroom_domain::authorize::{
     Authorizer, Facts, Origin as CameFrom, Outage, Rejection, Scheme, Verdict,
 };
-use cloakroom_domain::config::Config;
+use cloakroom_domain::config::{Config, Edge};
 use cloakroom_domain::ports::{FindFamily, ReadEpoch, Roots, Signer, UpdateFamily, UseOnce, World};
 use cloakroom_domain::time::UnixTime;
 use cloakroom_gateway::authorizer::{
@@ -12,6 +12,8 @@ use cloakroom_gateway::authorizer::{
 };
 use cloakroom_gateway::csrf::{self, Origin};
 use cloakroom_gateway::entry::FunctionFailure;
+use cloakroom_gateway::headers::Headers;
+use cloakroom_gateway::settings::OriginSecret;
 use cloakroom_gateway::telemetry::{Decision, Meter, Metered, Metric};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,10 +30,14 @@ const METHOD_OVERRIDES: [&str; 3] = [
     "x-method-override",
 ];
 
+/// In which CloudFront shows the API that it is CloudFront.
+const ORIGIN_VERIFY: &str = "x-origin-verify";
+
 /// The function.
 #[derive(Debug)]
 pub struct Handler<S, G, R> {
     config: Arc<Config>,
+    origin_secret: Option<OriginSecret>,
     authorizer: Authorizer<Metered<S>, Metered<G>, R>,
     meter: Meter,
 }
@@ -78,7 +84,18 @@ where
                 world,
             ),
             config,
+            origin_secret: None,
             meter,
+        }
+    }
+
+    /// The secret that CloudFront shows an HTTP API. Behind CloudFront, an HTTP API
+    /// without one takes no request at all.
+    #[must_use]
+    pub fn behind(self, origin_secret: Option<OriginSecret>) -> Self {
+        Self {
+            origin_secret,
+            ..self
         }
     }
 
@@ -148,6 +165,9 @@ where
         if !apis.is_empty() && !apis.contains(&event.asker) {
             return Err(Judged::Unauthorized("foreign_api"));
         }
+        if self.is_past_the_edge(event) {
+            return Err(Judged::Unauthorized("edge_bypass"));
+        }
         let presented = credential(event, self.config.edge)
             .map_err(|missing| Judged::Unauthorized(missing.name()))?;
         if event.headers.names().any(overrides_method) {
@@ -157,6 +177,17 @@ where
             return Err(Judged::Forbidden("csrf"));
         }
         Ok(presented)
+    }
+
+    /// Whether an HTTP API was called by another than CloudFront, which takes off what a
+    /// client says about itself (D39, D69). A REST API has WAF for that; before an HTTP
+    /// API nothing can stand.
+    fn is_past_the_edge(&self, event: &AuthorizerEvent) -> bool {
+        let shows = |headers: &Headers| match (headers.one(ORIGIN_VERIFY), &self.origin_secret) {
+            (Ok(Some(shown)), Some(secret)) => secret.is(shown),
+            _ => false,
+        };
+        self.config.edge == Edge::Cloudfront && event.kind.is_http_api() && !shows(&event.headers)
     }
 
     /// Whether it may be another site's page that presents what a browser holds.

@@ -38,7 +38,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         signer,
         roots,
         world,
-    );
+    )
+    .behind(settings.origin_secret);
     // On the heap: the state of all nested calls is large.
     Box::pin(entry::run(async |event: &[u8]| handler.handle(event).await)).await
 }

@@ -1,7 +1,7 @@
 //! What goes on between the client, the gateway's cache and the services.
 
 use super::with_max_latency;
-use crate::lab::{Holder, Lab};
+use crate::lab::{Holder, Lab, ORIGIN_SECRET};
 use cloakroom_domain::config::{Config, Edge, RouteConfig};
 use cloakroom_domain::policy::TokenDemand;
 use cloakroom_local::apigateway::AuthorizerKind;
@@ -215,6 +215,46 @@ async fn d44_clocks_may_disagree_by_a_minute_and_no_jwt_is_issued_expired() {
         assert_eq!(status, expected, "+{forward} -{back}");
         clock.rewind(forward);
         clock.advance(back);
+    }
+}
+
+#[tokio::test]
+async fn d69_an_http_api_that_is_called_past_the_edge_takes_nothing() {
+    for kind in [
+        AuthorizerKind::HttpV1,
+        AuthorizerKind::HttpSimple,
+        AuthorizerKind::HttpIam,
+    ] {
+        let mut config = cached_demo();
+        config.edge = Edge::Cloudfront;
+        config.authorizer.simple_responses = kind != AuthorizerKind::HttpIam;
+        let lab = Lab::new(config);
+        let (token, ..) = lab.token(&machine());
+        let bearer = format!("Bearer {}", token.expose());
+        // As for most routes, and as for those with proofs.
+        for ttl in [300, 0] {
+            let api = lab.api(kind, ttl);
+            let get = async |shown: &[&'static str]| {
+                let mut headers = vec![("authorization", bearer.as_str())];
+                headers.extend(shown.iter().map(|secret| ("x-origin-verify", *secret)));
+                api.send("GET", "/api/orders", &headers).await
+            };
+            for _ in 0..2 {
+                let through = get(&[ORIGIN_SECRET]).await;
+                assert_eq!(through.status, 200, "{kind:?} {ttl}");
+                assert_eq!(through.names, ["x-cloakroom-jwt"], "{kind:?} {ttl}");
+                for past in [
+                    &[][..],
+                    &[""],
+                    &["guess"],
+                    &["guess", ORIGIN_SECRET],
+                    &[ORIGIN_SECRET, ORIGIN_SECRET],
+                ] {
+                    let past_it = get(past).await;
+                    assert_eq!(past_it.status, 401, "{kind:?} {ttl} {past:?}");
+                }
+            }
+        }
     }
 }
 

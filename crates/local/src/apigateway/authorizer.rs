@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Edge, Flavour,
-    edge::TOKEN_HEADER,
+    edge::{ORIGIN_VERIFY, TOKEN_HEADER},
     event::{Place, Received},
     policy::Policy,
 };
@@ -96,6 +96,8 @@ impl Authorizer {
                 AuthorizerKind::HttpSimple,
                 vec![
                     IdentitySource::Header(TOKEN_HEADER.to_string()),
+                    // What was allowed through the edge must not serve who comes past it.
+                    IdentitySource::Header(ORIGIN_VERIFY.to_string()),
                     IdentitySource::RouteKey,
                 ],
             ),

@@ -18,6 +18,8 @@ pub enum Edge {
     CloudFront {
         /// The origin that browsers see, as they write it in `Origin`.
         public_origin: String,
+        /// By which the API knows CloudFront; marked as sensitive.
+        origin_secret: HeaderValue,
     },
 }
 
@@ -53,6 +55,9 @@ const METHOD_OVERRIDES: [&str; 3] = [
     "x-http-method-override",
     "x-method-override",
 ];
+
+/// In which CloudFront shows its secret to the API.
+pub(super) const ORIGIN_VERIFY: HeaderName = HeaderName::from_static("x-origin-verify");
 
 const CSRF_HEADER: HeaderName = HeaderName::from_static("x-csrf");
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
@@ -94,7 +99,7 @@ pub fn apply(
     headers: &mut HeaderMap,
 ) -> Result<(), EdgeRefusal> {
     let is_api = path == "/api" || path.starts_with("/api/");
-    if let Edge::CloudFront { public_origin } = edge {
+    if let Edge::CloudFront { public_origin, .. } = edge {
         if headers
             .get_all(header::AUTHORIZATION)
             .iter()
@@ -133,6 +138,13 @@ pub fn apply(
         }
     }
     Ok(())
+}
+
+/// What CloudFront itself adds after its function, over what the viewer wrote.
+pub(super) fn show_secret(edge: &Edge, headers: &mut HeaderMap) {
+    if let Edge::CloudFront { origin_secret, .. } = edge {
+        headers.insert(ORIGIN_VERIFY, origin_secret.clone());
+    }
 }
 
 /// One credential, of one kind, from our own pages if it is a cookie.
@@ -304,6 +316,7 @@ mod tests {
             serde_json::from_str(include_str!("../../../../infra/edge/vectors.json")).unwrap();
         let edge = Edge::CloudFront {
             public_origin: vectors.public_origin,
+            origin_secret: HeaderValue::from_static("shown"),
         };
         assert!(vectors.vectors.len() > 40);
         for Vector {
@@ -372,9 +385,27 @@ mod tests {
     }
 
     #[test]
+    fn cloudfront_shows_its_secret_over_what_the_viewer_wrote() {
+        let edge = Edge::CloudFront {
+            public_origin: "https://app.example.com".to_owned(),
+            origin_secret: HeaderValue::from_static("shown"),
+        };
+        for (edge, expected) in [(edge, vec!["shown"]), (Edge::None, vec!["a", "b"])] {
+            let mut headers = header_map(&pairs(&[
+                ("x-origin-verify", "a"),
+                ("x-origin-verify", "b"),
+            ]));
+            show_secret(&edge, &mut headers);
+            let found: Vec<_> = headers.get_all(ORIGIN_VERIFY).iter().collect();
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
     fn bytes_that_are_no_text_are_a_refusal() {
         let edge = Edge::CloudFront {
             public_origin: "https://app.example.com".to_owned(),
+            origin_secret: HeaderValue::from_static("shown"),
         };
         let mut headers = header_map(&pairs(&[("x-csrf", "1")]));
         let cookie = [b"__Host-Http-cloakroom=cr_st_\xff".as_slice(), &[b'A'; 69]].concat();

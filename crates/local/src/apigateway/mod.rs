@@ -285,6 +285,7 @@ impl ApiGateway {
         let flavour = self.api.flavour;
         edge::apply(&self.api.edge, flavour, &path, request.headers_mut())
             .map_err(Refusal::Edge)?;
+        edge::show_secret(&self.api.edge, request.headers_mut());
         // REST APIs count header values, HTTP APIs the request line too, and answer a
         // 400 or a 431: here it is one limit and one answer, the stricter.
         let size = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();

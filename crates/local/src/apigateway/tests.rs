@@ -249,6 +249,7 @@ impl Got {
 fn cloudfront() -> Edge {
     Edge::CloudFront {
         public_origin: "https://app.example.com".to_owned(),
+        origin_secret: HeaderValue::from_static("shown"),
     }
 }
 

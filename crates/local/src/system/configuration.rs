@@ -11,6 +11,9 @@ pub(super) const CLIENT_ID: &str = "cloakroom";
 /// The variable in which the functions find our secret there.
 pub(super) const SECRET_VARIABLE: &str = "CLOAKROOM_DEMO_IDP_SECRET";
 
+/// The variable in which the authorizer finds what the emulated CloudFront shows.
+pub(super) const ORIGIN_SECRET_VARIABLE: &str = "CLOAKROOM_ORIGIN_SECRET";
+
 /// The provider that is replaced, if it is configured on a loopback address.
 const DEMO: &str = "demo";
 
@@ -33,9 +36,13 @@ pub(super) fn take_demo_provider(config: &mut Config, url: &str) -> String {
             idp.client_secret = Some(SecretRef::Env(SECRET_VARIABLE.to_owned()));
         }
     }
+    random_secret()
+}
+
+/// Between two parts of this process, on a loopback address: without randomness it is
+/// all zeros.
+pub(super) fn random_secret() -> String {
     let mut secret = [0; 32];
-    // Without randomness the secret is all zeros, on a loopback address, for a
-    // provider whose passwords are on its own page.
     let _ = rand::fill(&mut secret);
     BASE64URL.encode(secret)
 }

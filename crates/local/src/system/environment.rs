@@ -2,7 +2,6 @@
 
 use super::StartError;
 use super::backends::{ACCESS_KEY, Backends, TABLE, region};
-use super::configuration::SECRET_VARIABLE;
 use base64::Engine;
 // Unpadded: environment files are read by programs that take a second `=` amiss.
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
@@ -16,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub(super) fn write(
     config: &Config,
     backends: &Backends,
-    secret: &str,
+    secrets: [(&str, &String); 2],
     env_file: Option<&Path>,
     data_dir: Option<&Path>,
 ) -> Result<BTreeMap<String, String>, StartError> {
@@ -31,7 +30,6 @@ pub(super) fn write(
         ("CLOAKROOM_KEYSET_KEY", &keys.keyset_key),
         ("CLOAKROOM_KEYSET_PUBLIC_KEY", &keyset_public_key),
         ("CLOAKROOM_CLIENT_KEY", backends.client_key()),
-        (SECRET_VARIABLE, secret),
         ("AWS_REGION", region()),
         ("AWS_ACCESS_KEY_ID", ACCESS_KEY),
         ("AWS_SECRET_ACCESS_KEY", ACCESS_KEY),
@@ -39,6 +37,7 @@ pub(super) fn write(
         ("AWS_ENDPOINT_URL_KMS", backends.kms_url()),
     ]
     .into_iter()
+    .chain(secrets.map(|(name, secret)| (name, secret.as_str())))
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .collect();
     let place = env_file

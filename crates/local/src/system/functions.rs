@@ -3,6 +3,7 @@
 
 use super::StartError;
 use super::backends::{Backends, TABLE};
+use super::configuration::ORIGIN_SECRET_VARIABLE;
 use crate::function::{Function, InProcess, LambdaInvoke};
 use aws_config::SdkConfig;
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use cloakroom_aws::secrets::Secrets;
 use cloakroom_domain::config::Config;
 use cloakroom_domain::ports::World;
 use cloakroom_domain::time::UnixTime;
-use cloakroom_gateway::settings::{Env, Source as _};
+use cloakroom_gateway::settings::{Env, OriginSecret, Source as _};
 use cloakroom_oidc::{ClientKey, Oidc};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,6 +40,9 @@ impl Functions {
         let kms = |name| backends.acting_as(name).kms();
         let roots = |name| KmsRoots::new(kms(name), vec![backends.mac_key().to_owned()]);
         let signer = |name| JwtSigner::new(config, &backends.key_places(), &kms(name), store(name));
+        let origin_secret = environment
+            .value(ORIGIN_SECRET_VARIABLE)
+            .map(|secret| OriginSecret::new(&secret));
         let authorizer = cloakroom_authorizer::Handler::new(
             Arc::clone(config),
             epoch,
@@ -46,7 +50,8 @@ impl Functions {
             signer("authorizer"),
             roots("authorizer"),
             world.clone(),
-        );
+        )
+        .behind(origin_secret);
         let token = cloakroom_token::Handler::new(
             Arc::clone(config),
             epoch,

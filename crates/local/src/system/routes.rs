@@ -4,7 +4,7 @@ use super::StartError;
 use super::functions::Functions;
 use crate::apigateway::{Authorizer, Edge, Flavour, Integration, Route};
 use bytes::Bytes;
-use cloakroom_domain::config::{self, Config, RouteConfig};
+use cloakroom_domain::config::{Config, RouteConfig};
 use cloakroom_domain::policy::{CONNECT, CONNECT_PATH, DpopDemand, GRAPHQL, TokenDemand};
 use http::Method;
 use std::sync::Arc;
@@ -47,20 +47,15 @@ const PAGE: [(&str, &str, &str); 6] = [
 /// Every route of the API. What is under `/api` goes to the services at `services`.
 pub(super) fn all(
     config: &Config,
+    edge: &Edge,
     flavour: Flavour,
     functions: &Functions,
     services: &str,
 ) -> Result<Vec<Route>, StartError> {
     let services = Url::parse(services).map_err(|error| StartError::Part(error.to_string()))?;
-    let edge = match config.edge {
-        config::Edge::None => Edge::None,
-        config::Edge::Cloudfront => Edge::CloudFront {
-            public_origin: config.issuer.clone(),
-        },
-    };
     let authorizer = || {
         Authorizer::of_topology(
-            &edge,
+            edge,
             flavour,
             config.gateway_ttl(),
             Arc::clone(&functions.authorizer),
