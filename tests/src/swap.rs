@@ -68,6 +68,7 @@ pub fn event(path: &str, headers: &Value) -> Value {
         "headers": null,
         "multiValueHeaders": headers,
         "requestContext": {
+            "accountId": "000000000000",
             "apiId": "local",
             "stage": "prod",
             "httpMethod": "GET",

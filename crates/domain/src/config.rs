@@ -84,10 +84,10 @@ pub struct AuthorizerConfig {
     /// Whether HTTP APIs (payload 2.0) have `enableSimpleResponses`; the event does
     /// not say.
     pub simple_responses: bool,
-    /// Who may ask: `<api id>/<stage>` of REST, HTTP and WebSocket APIs (and of
-    /// function URLs, whose stage is `$default`), the API id of AppSync, the ARN of a
-    /// load balancer's target group. Empty: whoever the function's own permissions
-    /// let in.
+    /// Who may ask: `<api id>/<stage>` or `<account>/<api id>/<stage>` of REST, HTTP and
+    /// WebSocket APIs, `<url id>/$default` of function URLs, the API id of AppSync, the
+    /// ARN of a load balancer's target group. Empty: whoever the function's own
+    /// permissions let in.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub apis: Vec<String>,
     /// For how long the gateway is set to keep an answer (`authorizerResultTtlInSeconds`,

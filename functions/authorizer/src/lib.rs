@@ -162,7 +162,7 @@ where
     /// The credential, if the request may present one at all from where it comes.
     fn presented<'a>(&self, event: &'a AuthorizerEvent) -> Result<Credential<'a>, Judged> {
         let apis = &self.config.authorizer.apis;
-        if !apis.is_empty() && !apis.contains(&event.asker) {
+        if !apis.is_empty() && !apis.iter().any(|api| event.is_asked_by(api)) {
             return Err(Judged::Unauthorized("foreign_api"));
         }
         if self.is_past_the_edge(event) {

@@ -346,12 +346,15 @@ async fn d32_a_malformed_item_is_401_and_an_alarm() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn d37_an_event_of_an_api_or_stage_that_is_not_ours_is_401() {
+async fn d37_an_event_of_an_api_stage_or_account_that_is_not_ours_is_401() {
     let config = |api: &str| format!("{DEMO_CONFIG}\n[authorizer]\napis = [\"{api}\"]\n");
     for (api, expected) in [
         ("local/local", 200),
         ("local/dev", 401),
         ("other/local", 401),
+        ("000000000000/local/local", 200),
+        ("111122223333/local/local", 401),
+        ("000000000000/local", 401),
     ] {
         let system = System::start(Options {
             config: config(api),
@@ -376,6 +379,7 @@ async fn d37_an_event_that_contradicts_itself_is_401() {
         Swap::Allowed(_)
     ));
     for (pointer, wrong) in [
+        ("/requestContext/accountId", "111122223333"),
         ("/requestContext/apiId", "other"),
         ("/requestContext/stage", "dev"),
         ("/requestContext/resourcePath", "/api/reports"),

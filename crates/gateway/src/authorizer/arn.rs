@@ -50,6 +50,11 @@ impl MethodArn {
         })
     }
 
+    /// The account that the API is in.
+    pub fn account(&self) -> &str {
+        self.prefix.rsplit(':').next().unwrap_or_default()
+    }
+
     /// `<api id>/<stage>`
     pub fn api_and_stage(&self) -> String {
         format!("{}/{}", self.api, self.stage)
@@ -113,6 +118,7 @@ mod tests {
     #[test]
     fn an_arn_is_taken_apart() {
         let arn = MethodArn::parse(GOOD).unwrap();
+        assert_eq!(arn.account(), "111122223333");
         assert_eq!(arn.api_and_stage(), "abc123/prod");
         assert_eq!((arn.method(), arn.path()), ("GET", "/api/orders"));
         assert_eq!(

@@ -87,6 +87,16 @@ impl EventKind {
 pub struct UnknownEvent;
 
 impl AuthorizerEvent {
+    /// Whether it is `name` who asks, as [`AuthorizerEvent::asker`] says it; an API may
+    /// also be named with the account that it must be in.
+    pub fn is_asked_by(&self, name: &str) -> bool {
+        let account = self.arn.as_ref().map(MethodArn::account);
+        let named = name
+            .split_once('/')
+            .filter(|(first, _)| account == Some(first));
+        named.map_or(name, |(_, api)| api) == self.asker
+    }
+
     /// Reads an event.
     ///
     /// # Errors
@@ -268,9 +278,14 @@ impl AuthorizerEvent {
         let asker = text(elb, "targetGroupArn");
         let multi_value_headers = object(event, "multiValueHeaders").is_some();
         let headers = headers_v1(event)?;
-        // A load balancer numbers requests by a header of its own.
-        let trace = headers.all("x-amzn-trace-id").next();
-        let request_id = trace.unwrap_or_default().to_owned();
+        // A load balancer numbers requests by a header of its own. Where the client sent
+        // one too, `Self` is the balancer's, and `Root` the client's.
+        let trace = headers.all("x-amzn-trace-id").next().unwrap_or_default();
+        let field = |name| trace.split(';').find(|field| field.starts_with(name));
+        let request_id = field("Self=")
+            .or_else(|| field("Root="))
+            .unwrap_or_default()
+            .to_owned();
         (!asker.is_empty()).then(|| Self {
             request_id,
             kind: EventKind::LoadBalancer {
@@ -296,19 +311,34 @@ fn is_connect(event: &Object<'_>) -> bool {
 }
 
 /// A path that a client sent, if everybody reads it as we do; else nothing. Who stands
-/// behind us may decode it and resolve its dots, and so come to another resource than
-/// the one that was judged (D34). Only what can be part of no pattern may be encoded:
-/// a space, and bytes beyond ASCII.
+/// behind us may decode it, resolve its dots, and cut off what follows a `;` (RFC 3986
+/// §3.3; servlet containers do), and so come to another resource than the one that was
+/// judged (D34).
 fn plain(path: &str) -> &str {
-    let mut encoded = path.split('%').skip(1);
     let is_plain = !path.split('/').any(|segment| matches!(segment, "." | ".."))
-        && encoded.all(|rest| {
-            rest.get(..2)
-                .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
-                .and_then(|digits| u8::from_str_radix(digits, 16).ok())
-                .is_some_and(|byte| byte == b' ' || byte >= 0x80)
-        });
+        && !path.contains(';')
+        && encodes_nothing_else(path);
     if is_plain { path } else { "" }
+}
+
+/// Whether only what can be part of no pattern is encoded: a space, and characters beyond
+/// ASCII. An overlong form of `/` or `.` is no character (RFC 3629 §3).
+fn encodes_nothing_else(path: &str) -> bool {
+    let mut bytes = Vec::new();
+    for part in path.split('%').skip(1) {
+        let digits = part
+            .get(..2)
+            .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) else {
+            return false;
+        };
+        bytes.push(byte);
+        // What is not encoded ends a character.
+        if part.len() > 2 {
+            bytes.push(b' ');
+        }
+    }
+    bytes.iter().all(|byte| *byte == b' ' || *byte >= 0x80) && str::from_utf8(&bytes).is_ok()
 }
 
 /// `multiValueHeaders` has every value, `headers` the last: a client that sends two
@@ -360,7 +390,9 @@ fn headers_v2(event: &Object<'_>) -> Headers {
 
 /// An event that names one API in its ARN and another beside it is nobody's.
 fn belongs(context: &Object<'_>, arn: &MethodArn) -> bool {
-    is_or_absent(context, "apiId", arn.api()) && is_or_absent(context, "stage", arn.stage())
+    is_or_absent(context, "accountId", arn.account())
+        && is_or_absent(context, "apiId", arn.api())
+        && is_or_absent(context, "stage", arn.stage())
 }
 
 fn is_or_absent(object: &Object<'_>, name: &str, expected: &str) -> bool {

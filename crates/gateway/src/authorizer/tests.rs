@@ -256,12 +256,15 @@ mod parsing {
     fn d37_an_event_that_contradicts_its_arn_is_nobodys() {
         let other = |from: &str, to: &str| json!(ARN.replace(from, to));
         for (pointer, wrong) in [
+            ("/requestContext/accountId", json!("999999999999")),
+            ("/requestContext/accountId", json!(123_456_789_012_u64)),
             ("/requestContext/apiId", json!("zzz999")),
             ("/requestContext/stage", json!("prod")),
             ("/requestContext/apiId", json!(7)),
             ("/requestContext/stage", json!(["test"])),
             ("/requestContext", json!(null)),
             ("/requestContext", json!("test")),
+            ("/methodArn", other("123456789012", "999999999999")),
             ("/methodArn", other("abcdef123", "zzz999")),
             ("/methodArn", other("/test/", "/prod/")),
             ("/methodArn", other("/GET/", "/POST/")),
@@ -283,6 +286,7 @@ mod parsing {
             }
         }
         for (pointer, wrong) in [
+            ("/requestContext/accountId", json!("999999999999")),
             ("/requestContext/apiId", json!("zzz999")),
             ("/requestContext/stage", json!("$default")),
             ("/requestContext/routeKey", json!("GET /admin")),

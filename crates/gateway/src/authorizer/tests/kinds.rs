@@ -164,6 +164,11 @@ fn d37_what_contradicts_itself_or_lacks_its_sender_is_nobodys() {
         (connect(), "/requestContext/routeKey", json!("sendMessage")),
         (connect(), "/requestContext/eventType", json!("MESSAGE")),
         (connect(), "/requestContext/stage", json!("prod")),
+        (
+            connect(),
+            "/requestContext/accountId",
+            json!("999999999999"),
+        ),
         (connect(), "/version", json!("2.0")),
         (appsync(), "/requestContext", json!(null)),
         (appsync(), "/requestContext/apiId", json!("")),
@@ -201,6 +206,22 @@ fn d34_a_path_that_others_may_read_otherwise_matches_no_route() {
         ("/request", true),
         ("/request/a%20b", true),
         ("/request/%C3%A9", true),
+        ("/request/%C3%A9t%C3%A9/%F0%9F%8E%AB%20", true),
+        // Who cuts off parameters reads another path.
+        ("/request;x", false),
+        ("/request;", false),
+        ("/a;/request", false),
+        ("/..;/request", false),
+        ("/request%3Bx", false),
+        // Overlong forms of `/` and `.`, a surrogate, halves of a character.
+        ("/a%C0%AFrequest", false),
+        ("/a%E0%80%AFrequest", false),
+        ("/%c0%ae%c0%ae/request", false),
+        ("/request/%ED%A0%80", false),
+        ("/request/%C3", false),
+        ("/request/%C3x%A9", false),
+        ("/request/%A9", false),
+        ("/request/%FF", false),
         ("/request/..", false),
         ("/a/../request", false),
         ("/./request", false),
@@ -231,6 +252,26 @@ fn d34_a_path_that_others_may_read_otherwise_matches_no_route() {
             assert_eq!(event.resource, expected, "{:?} {path}", event.kind);
         }
     }
+}
+
+#[test]
+fn a_load_balancers_request_is_called_as_the_balancer_calls_it() {
+    let id = |trace: &str| {
+        let headers = json!({"authorization": "Bearer token", "x-amzn-trace-id": trace});
+        parse(&with(load_balancer(), "/headers", headers))
+            .unwrap()
+            .request_id
+    };
+    assert_eq!(id("Root=1-67891233-abcdef"), "Root=1-67891233-abcdef");
+    // The client sent one of its own.
+    for trace in [
+        "Self=1-67891234-12456789;Root=1-67891233-abcdef",
+        "Root=1-67891233-abcdef;Self=1-67891234-12456789",
+        "Self=1-67891234-12456789;Root=1-67891233-abcdef;Sampled=1;Lineage=a:1|b",
+    ] {
+        assert_eq!(id(trace), "Self=1-67891234-12456789", "{trace}");
+    }
+    assert_eq!(id("CalledFrom=app"), "");
 }
 
 #[test]
