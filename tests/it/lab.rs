@@ -226,7 +226,7 @@ impl Lab {
                 idp: "demo".into(),
                 iss: "https://idp.example".into(),
                 roles,
-                auth_time: now,
+                auth_time: Some(now),
                 ..UserClaims::default()
             }),
             sid: "sid".into(),

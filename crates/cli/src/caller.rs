@@ -88,7 +88,7 @@ fn everybody(config: &Config, route: &RouteConfig, now: UnixTime) -> Vec<Caller>
         config.identity_providers.iter().map(move |idp| UserClaims {
             roles: obtainable_roles(idp, route),
             acr: route.acr.first().cloned(),
-            auth_time: now,
+            auth_time: Some(now),
             ..UserClaims::default()
         })
     };

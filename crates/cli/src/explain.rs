@@ -173,7 +173,7 @@ fn described(config: &Config, args: &Args, now: UnixTime) -> Caller {
     let user = UserClaims {
         roles: args.roles.clone(),
         acr: args.acr.clone(),
-        auth_time: UnixTime(now.0.saturating_sub(args.signed_in)),
+        auth_time: Some(UnixTime(now.0.saturating_sub(args.signed_in))),
         ..UserClaims::default()
     };
     let client = args.client_id.as_deref().and_then(|id| config.client(id));

@@ -20,8 +20,9 @@ pub struct UserClaims {
     /// Roles, after the provider's mapping.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
-    /// When the user proved who they are.
-    pub auth_time: UnixTime,
+    /// When the user proved who they are, if the provider said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<UnixTime>,
     /// Authentication context class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acr: Option<String>,

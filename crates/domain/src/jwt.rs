@@ -174,7 +174,8 @@ pub struct AccessClaims<'a> {
 
 #[derive(Serialize)]
 struct UserPart<'a> {
-    auth_time: UnixTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    auth_time: Option<UnixTime>,
     #[serde(skip_serializing_if = "Option::is_none")]
     acr: Option<&'a str>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]

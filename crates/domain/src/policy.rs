@@ -413,7 +413,7 @@ impl RouteConfig {
     /// For how long the same token gets the same answer, as far as it is a matter of
     /// time: a sign-in grows too old for what demands a fresh one.
     pub fn verdict_holds_for(&self, grant: &Grant, now: UnixTime) -> Option<u64> {
-        let signed_in = grant.user.as_ref()?.auth_time;
+        let signed_in = grant.user.as_ref()?.auth_time?;
         std::iter::once(self.max_age)
             .chain(self.fields.iter().map(|field| field.max_age))
             .flatten()
@@ -492,6 +492,7 @@ impl Demands<'_> {
         };
         let roles = user.map_or(&[][..], |user| &user.roles);
         let acr = user.and_then(|user| user.acr.as_ref());
+        let signed_in = user.and_then(|user| user.auth_time);
         let scope = &meta.scope;
         let conditions = [
             (kind_fits, Refusal::TokenKind),
@@ -522,8 +523,9 @@ impl Demands<'_> {
                 Refusal::StepUp,
             ),
             (
+                // Nobody knows how old it is, if the provider does not say.
                 self.max_age.is_none_or(|age| {
-                    user.is_some_and(|user| !user.auth_time.plus(age).has_passed(now))
+                    signed_in.is_some_and(|signed_in| !signed_in.plus(age).has_passed(now))
                 }),
                 Refusal::StepUp,
             ),
@@ -804,6 +806,22 @@ mod tests {
             edit(&mut route);
             assert_eq!(judge(&route, &user, &meta, now), expected, "case {i}");
         }
+    }
+
+    #[test]
+    fn a_sign_in_of_unknown_age_is_too_old_for_every_limit() {
+        let unknown = grant_of("alice").with_auth_time(None);
+        let mut route = RouteConfig {
+            audience: "orders".into(),
+            ..config().routes[0].clone()
+        };
+        let now = UnixTime(1_001);
+        assert_eq!(judge(&route, &unknown, &meta(), now), Ok(()));
+        assert_eq!(route.verdict_holds_for(&unknown, now), None);
+        route.max_age = Some(u64::MAX);
+        assert_eq!(judge(&route, &unknown, &meta(), now), Err(Refusal::StepUp));
+        let known = grant_of("alice").with_auth_time(Some(UnixTime(1_000)));
+        assert_eq!(judge(&route, &known, &meta(), now), Ok(()));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub(crate) fn grant_of(user: &str) -> Grant {
             name: Some(user.into()),
             email: Some(format!("{user}@example.com")),
             roles: vec!["admin".into(), "user".into()],
-            auth_time: UnixTime(1_000),
+            auth_time: Some(UnixTime(1_000)),
             acr: Some("gold".into()),
             amr: vec!["pwd".into()],
             idp_sid: None,
@@ -58,6 +58,13 @@ pub(crate) fn grant_of(user: &str) -> Grant {
         upstream_id_token: None,
         upstream_refresh_token: None,
         claims_at: None,
+    }
+}
+
+impl Grant {
+    pub(crate) fn with_auth_time(mut self, auth_time: Option<UnixTime>) -> Self {
+        self.user.as_mut().unwrap().auth_time = auth_time;
+        self
     }
 }
 

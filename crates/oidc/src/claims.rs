@@ -33,10 +33,7 @@ pub(crate) fn map(
 ) -> Result<UserClaims, Fault> {
     let subject = subject(claims)?;
     let session = session(claims)?;
-    let authenticated = match claims.optional_time("auth_time")? {
-        Some(time) => time,
-        None => claims.time("iat")?,
-    };
+    let auth_time = claims.optional_time("auth_time")?.map(UnixTime);
     let acr = claims.optional_string("acr")?.map(bounded).transpose()?;
     let amr = claims.strings("amr")?;
     if amr.len() > MAX_LIST {
@@ -53,9 +50,10 @@ pub(crate) fn map(
         name,
         email,
         roles,
-        // The provider's clock may be ahead; a sign-in of the future would outlive
-        // a "signed out everywhere" of now.
-        auth_time: UnixTime(authenticated).min(now),
+        // Never `iat` in its place: an ID token that was renewed, or given without asking
+        // the user, is younger than the sign-in. The provider's clock may be ahead; a
+        // sign-in of the future would stay fresh for longer than it is.
+        auth_time: auth_time.map(|time| time.min(now)),
         acr,
         amr,
         idp_sid: session,

@@ -5,6 +5,7 @@ use cloakroom_local::system::{Options, System};
 use cloakroom_tests::browser::{Browser, Page};
 use cloakroom_tests::clock::TestClock;
 use cloakroom_tests::liar::{Liar, Lie, jwk};
+use cloakroom_tests::swap::{Swap, swap_session};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -433,4 +434,37 @@ fn state_of(page: &Page) -> String {
     let hidden = page.hidden();
     let state = hidden.into_iter().find(|(name, _)| name == "state");
     state.unwrap().1
+}
+
+/// OpenID Connect Core §2: `auth_time` is there if it was asked for. Who is signed in at
+/// the provider gets a new ID token at any time, whose `iat` is now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_in_that_the_provider_does_not_date_is_no_fresh_one() {
+    let liar = Liar::bind().await;
+    let routes = r#"
+        [[routes]]
+        method = "GET"
+        path = "/api/recent"
+        audience = "profile"
+        max_age = 300
+    "#;
+    let system = liar.system_with("", routes, Options::default()).await;
+    let without: Edit = |claims| {
+        claims.as_object_mut().unwrap().remove("auth_time");
+    };
+    for (lie, is_dated) in [(None, true), (Some(without), false)] {
+        if let Some(edit) = lie {
+            liar.lie("/token", Lie::Claims(edit));
+        }
+        let mut browser = Browser::default();
+        assert_eq!(login(&mut browser, &system).await.status, 200);
+        let session = browser.cookie(SESSION).unwrap();
+        let profile = swap_session(&system, "/api/profile", &session).await;
+        assert_eq!(profile.claims().get("auth_time").is_some(), is_dated);
+        let recent = swap_session(&system, "/api/recent", &session).await;
+        match recent {
+            Swap::Allowed(_) => assert!(is_dated),
+            other => assert!(!is_dated && other == Swap::Denied, "{other:?}"),
+        }
+    }
 }

@@ -343,7 +343,7 @@ impl Demands {
         // Too old *at* the limit, so that 0 means a fresh sign-in.
         let recent = self
             .max_age
-            .is_none_or(|limit| now.since(user.auth_time) < limit);
+            .is_none_or(|limit| user.auth_time.is_some_and(|at| now.since(at) < limit));
         let good_enough = self.acr_values.as_ref().is_none_or(|wanted| {
             let mut wanted = wanted.split(' ');
             user.acr

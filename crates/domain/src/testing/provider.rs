@@ -148,7 +148,7 @@ impl IdentityProviders for TestProviders {
         let grant = super::grant_of(user);
         Ok(Authenticated {
             claims: UserClaims {
-                auth_time: callback.now,
+                auth_time: Some(callback.now),
                 idp_sid: Some(format!("idp-sid-of-{user}")),
                 ..grant.user.unwrap()
             },

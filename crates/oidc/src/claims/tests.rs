@@ -1,4 +1,5 @@
 use cloakroom_domain::claims::UserClaims;
+use cloakroom_domain::time::UnixTime;
 use serde_json::{Value, json};
 
 use crate::testing::{NOW, TestIdp, refusal, relying_party, sign_in};
@@ -26,7 +27,7 @@ async fn a_user_is_named_after_the_provider_and_its_subject() {
     assert_eq!(user.name.as_deref(), Some("Alice Example"));
     assert_eq!(user.email.as_deref(), Some("alice@example.com"));
     assert_eq!(user.roles, ["admin", "user"]);
-    assert_eq!(user.auth_time.0, NOW.0 - 9);
+    assert_eq!(user.auth_time, Some(UnixTime(NOW.0 - 9)));
     assert_eq!(user.acr.as_deref(), Some("gold"));
     assert_eq!(user.amr, ["pwd", "otp"]);
     assert_eq!(user.idp_sid.as_deref(), Some("s-1"));
@@ -34,10 +35,20 @@ async fn a_user_is_named_after_the_provider_and_its_subject() {
 
 #[tokio::test]
 async fn a_sign_in_is_never_later_than_now() {
-    let ahead = mapped("", json!({"iat": NOW.0 + 30})).await.unwrap();
-    assert_eq!(ahead.auth_time, NOW);
-    let behind = mapped("", json!({"iat": NOW.0 - 30})).await.unwrap();
-    assert_eq!(behind.auth_time.0, NOW.0 - 30);
+    let ahead = mapped("", json!({"auth_time": NOW.0 + 30})).await.unwrap();
+    assert_eq!(ahead.auth_time, Some(NOW));
+    let behind = mapped("", json!({"auth_time": NOW.0 - 30})).await.unwrap();
+    assert_eq!(behind.auth_time, Some(UnixTime(NOW.0 - 30)));
+}
+
+/// Its `iat` says when it was made: for a session at the provider that may be of this
+/// morning, or by a renewal.
+#[tokio::test]
+async fn an_id_token_without_auth_time_says_nothing_about_the_sign_in() {
+    for iat in [NOW.0, NOW.0 - 30] {
+        let user = mapped("", json!({"iat": iat})).await.unwrap();
+        assert_eq!(user.auth_time, None);
+    }
 }
 
 #[tokio::test]

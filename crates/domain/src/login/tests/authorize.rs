@@ -111,7 +111,11 @@ async fn a_session_answers_a_proven_client_at_once() {
         user == before,
         "claims, auth_time, acr and amr are the session's"
     );
-    assert_eq!(user.auth_time, UnixTime(NOW), "of the sign-in, not of now");
+    assert_eq!(
+        user.auth_time,
+        Some(UnixTime(NOW)),
+        "of the sign-in, not of now"
+    );
     assert_eq!(opened.grant.client.as_deref(), Some("server"));
     assert!(opened.grant.upstream_id_token.is_none());
     assert_eq!(opened.meta.kind, TokenKind::Code);

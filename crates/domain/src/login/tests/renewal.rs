@@ -52,7 +52,11 @@ async fn claims_are_asked_for_again_when_they_are_due_and_not_before() {
     let opened = porch.opened(&session).unwrap();
     let user = opened.grant.user.unwrap();
     assert_eq!(user.name.as_deref(), Some("renewed"));
-    assert_eq!(user.auth_time, UnixTime(NOW), "the sign-in is what it was");
+    assert_eq!(
+        user.auth_time,
+        Some(UnixTime(NOW)),
+        "the sign-in is what it was"
+    );
 
     // The next time with the token that replaced the first.
     porch.clock.advance(MAX_AGE);
