@@ -664,7 +664,7 @@ pub struct RouteConfig {
     /// Roles of which the user must have one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub any_role: Vec<String>,
-    /// Clients that may pass; empty: all.
+    /// Clients that may pass, browser sessions by the name of `cloakroom`; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<String>,
     /// Authentication contexts of which the user's must be one.
@@ -705,7 +705,7 @@ pub struct FieldConfig {
     /// Roles of which the user must have one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub any_role: Vec<String>,
-    /// Clients that get them; empty: all.
+    /// Clients that get them, browser sessions by the name of `cloakroom`; empty: all.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<String>,
     /// Authentication contexts of which the user's must be one.

@@ -5,6 +5,7 @@ mod errors;
 mod pushed;
 mod session;
 
+use cloakroom_domain::config::Config;
 use cloakroom_local::faults::Faults;
 use cloakroom_local::system::{DEMO_CONFIG, Options, System};
 use cloakroom_tests::browser::{Browser, Page};
@@ -208,11 +209,43 @@ async fn d5_an_answer_of_another_issuer_reaches_no_client() {
 
 #[test]
 fn d57_no_client_can_be_called_like_a_user() {
-    for id in ["demo|alice", "client|demo-machine", ""] {
+    // Nor like browser sessions are, in the JWTs' `client_id`.
+    for (id, accepted) in [
+        ("demo|alice", false),
+        ("client|demo-machine", false),
+        ("", false),
+        ("cloakroom", false),
+        ("cloakroom-app", true),
+    ] {
         let config = DEMO_CONFIG.replace("\"demo-native\"", &format!("{id:?}"));
         assert_ne!(config, DEMO_CONFIG);
-        assert!(cloakroom_domain::config::Config::parse(&config).is_err());
+        assert_eq!(Config::parse(&config).is_ok(), accepted, "{id}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_can_be_for_browser_sessions_alone() {
+    let profile = "path = \"/api/profile\"\n";
+    let config = DEMO_CONFIG.replace(profile, &format!("{profile}clients = [\"cloakroom\"]\n"));
+    assert_ne!(config, DEMO_CONFIG);
+    let options = Options {
+        config,
+        ..Options::default()
+    };
+    let system = System::start(options).await.unwrap();
+    let (native, _) = oauth::native_tokens(&system, "alice").await;
+    assert_eq!(oauth::call(&system, "/api/orders", &native).await.0, 200);
+    assert_eq!(oauth::call(&system, "/api/profile", &native).await.0, 403);
+    let mut browser = Browser::default();
+    browser.sign_in(system.url(), "alice").await;
+    let profile = system.at("/api/profile");
+    let (status, _, body) = browser
+        .fetch_with(Method::GET, &profile, &[("x-csrf", "1")])
+        .await;
+    assert_eq!(
+        (status.as_u16(), &body["claims"]["client_id"]),
+        (200, &"cloakroom".into())
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
