@@ -10,6 +10,7 @@ pub use crate::identity::{Origin, Outage};
 
 use crate::config::{Config, RouteConfig};
 use crate::dpop::{self, Occasion, Proof, ProofFault};
+use crate::family::FamilyState;
 use crate::grant::{self, Opened, TokenFault};
 use crate::identity::{Identity, Mint, Minted, NewSlot};
 use crate::jwt::Jwt;
@@ -509,6 +510,9 @@ where
         now: UnixTime,
         facts: &mut Facts,
     ) -> Result<(), Verdict> {
+        if identity.is_for_one_use() {
+            return self.redeem(identity, now).await;
+        }
         let first_use = identity.awaits_first_use && facts.identity == Some(Origin::Item);
         facts.first_use |= first_use;
         let Some(transition) = identity.acceptance(first_use, jwt, now) else {
@@ -518,13 +522,33 @@ where
             .update_family(&transition)
             .await
             .map_err(|error| match error {
-                UpdateError::Refused(_) if identity.is_for_one_use() => Rejection::Replayed.into(),
                 UpdateError::Refused(_) => {
                     self.memory.forget(identity.opened.digest);
                     Rejection::Fault(TokenFault::Revoked).into()
                 }
                 UpdateError::Store(error) => Outage::from(&error).into(),
             })
+    }
+
+    /// Uses up a token that is good for one use.
+    async fn redeem(&self, identity: &Identity, now: UnixTime) -> Result<(), Verdict> {
+        let mark = identity.mark(&self.world).map_err(|_| Outage::Entropy)?;
+        let transition = identity.redemption(mark.clone(), now);
+        match self.store.update_family(&transition).await {
+            Ok(()) => Ok(()),
+            Err(UpdateError::Refused(Some(current))) => {
+                if current.state != FamilyState::Active {
+                    Err(Rejection::Fault(TokenFault::Revoked).into())
+                } else if identity.was_redeemed_by(&mark, &current) {
+                    // A retry of our own write met its own effect.
+                    Ok(())
+                } else {
+                    Err(Rejection::Replayed.into())
+                }
+            }
+            Err(UpdateError::Refused(None)) => Err(Rejection::NoFamily.into()),
+            Err(UpdateError::Store(error)) => Err(Outage::from(&error).into()),
+        }
     }
 }
 

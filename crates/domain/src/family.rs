@@ -152,7 +152,8 @@ pub struct TokenEntry {
     pub used_at: Option<UnixTime>,
     /// When it was redeemed.
     pub redeemed_at: Option<UnixTime>,
-    /// The pair that it was redeemed for, sealed under this token.
+    /// The pair that it was redeemed for, sealed under this token. Of a token that is
+    /// redeemed for nothing: what tells its redemption from any other.
     pub successor: Option<Sealed>,
     /// Sealed JWTs, per audience.
     pub jwts: BTreeMap<String, Sealed>,

@@ -171,7 +171,39 @@ impl Identity {
                 .sum::<usize>()
     }
 
-    /// The write that has to succeed before the token counts as accepted: notes the
+    /// The write that has to succeed before a token that is good for one use counts as
+    /// accepted. `mark` is in the place of the successor that it does not have.
+    pub(crate) fn redemption(&self, mark: Sealed, now: UnixTime) -> Transition {
+        let token = self.opened.digest;
+        Transition {
+            family: self.family,
+            conditions: vec![
+                Condition::State(FamilyState::Active),
+                Condition::Token(token, TokenState::Live),
+            ],
+            changes: vec![Change::Redeem {
+                token,
+                at: now,
+                successor: Some(mark),
+            }],
+        }
+    }
+
+    /// Names one redemption: no two are the same.
+    pub(crate) fn mark(&self, entropy: &impl Entropy) -> Result<Sealed, EntropyError> {
+        let Opened {
+            data_key, digest, ..
+        } = &self.opened;
+        data_key.seal(&[], self.family, Some(*digest), Purpose::Successor, entropy)
+    }
+
+    /// Whether it was this redemption that used the token up.
+    pub(crate) fn was_redeemed_by(&self, mark: &Sealed, record: &FamilyRecord) -> bool {
+        grant::find_entry(record, self.opened.digest)
+            .is_some_and(|entry| entry.successor.as_ref() == Some(mark))
+    }
+
+    /// The write that has to succeed before any other token counts as accepted: notes the
     /// first use, if this is it, and shares a new JWT. A family that was revoked
     /// since it was read refuses it.
     pub(crate) fn acceptance(
@@ -181,20 +213,6 @@ impl Identity {
         now: UnixTime,
     ) -> Option<Transition> {
         let token = self.opened.digest;
-        if self.is_for_one_use() {
-            return Some(Transition {
-                family: self.family,
-                conditions: vec![
-                    Condition::State(FamilyState::Active),
-                    Condition::Token(token, TokenState::Live),
-                ],
-                changes: vec![Change::Redeem {
-                    token,
-                    at: now,
-                    successor: None,
-                }],
-            });
-        }
         let mut changes = Vec::new();
         if first_use {
             changes.push(Change::FirstUse(token, now));

@@ -53,13 +53,17 @@ pub(crate) enum Fault {
     Malformed,
     /// The write happened, but nobody heard of it.
     AnswerLost,
+    /// The write happened, nobody heard of it, and it was sent again.
+    SentTwice,
 }
 
 impl From<Fault> for StoreError {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Throttled => Self::Throttled(super::cause()),
-            Fault::Unavailable | Fault::AnswerLost => Self::Unavailable(super::cause()),
+            Fault::Unavailable | Fault::AnswerLost | Fault::SentTwice => {
+                Self::Unavailable(super::cause())
+            }
             Fault::Malformed => Self::Malformed("state"),
         }
     }
@@ -125,7 +129,8 @@ impl Table {
     fn update(&mut self, transition: &Transition) -> Result<(), UpdateError> {
         self.calls.update += 1;
         let fault = self.fault(Verb::Update);
-        if let Some(fault) = fault.filter(|fault| *fault != Fault::AnswerLost) {
+        let happens = |fault: &Fault| matches!(fault, Fault::AnswerLost | Fault::SentTwice);
+        if let Some(fault) = fault.filter(|fault| !happens(fault)) {
             return Err(StoreError::from(fault).into());
         }
         if let Some(rival) = self.rivals.pop_front()
@@ -136,12 +141,14 @@ impl Table {
         let Some(record) = self.families.get_mut(&transition.family) else {
             return Err(UpdateError::Refused(None));
         };
-        if !transition.apply(record) {
+        let first = transition.apply(record);
+        let again = fault == Some(Fault::SentTwice);
+        if !first || (again && !transition.apply(record)) {
             return Err(UpdateError::Refused(Some(Box::new(record.clone()))));
         }
         match fault {
-            Some(lost) => Err(StoreError::from(lost).into()),
-            None => Ok(()),
+            Some(Fault::AnswerLost) => Err(StoreError::from(Fault::AnswerLost).into()),
+            _ => Ok(()),
         }
     }
 

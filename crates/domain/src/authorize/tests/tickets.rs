@@ -83,6 +83,28 @@ async fn of_two_that_present_a_ticket_at_once_one_is_let_in() {
     }
 }
 
+/// The SDK sends a write again whose answer was lost; the second one meets the first.
+#[tokio::test]
+async fn a_retry_of_our_own_is_no_replay_of_a_ticket() {
+    for (roles, expected) in [(&[][..], "allow"), (&["owner"], "403 role")] {
+        let edge = edge(roles);
+        let ticket = ticket(&edge);
+        edge.store.fail_next(Verb::Update, Fault::SentTwice);
+        assert_eq!(outcome(&edge, &ticket).await, expected);
+        assert_eq!(outcome(&edge, &ticket).await, "401 replayed");
+    }
+    // Nor is it good for anything if the session was ended in between, or if it was
+    // somebody else who was first.
+    let edge = edge(&[]);
+    let (orphan, raced) = (ticket(&edge), ticket(&edge));
+    edge.store
+        .before_next_update(Transition::end(orphan.family()));
+    assert_eq!(outcome(&edge, &orphan).await, "401 revoked");
+    let rival = over(&edge.store, TestSigner::new(), &[]);
+    let (a, b) = tokio::join!(outcome(&edge, &raced), outcome(&rival, &raced));
+    assert_ne!(a == "allow", b == "allow", "{a}, {b}");
+}
+
 #[tokio::test]
 async fn a_ticket_is_dead_after_half_a_minute_and_with_its_session() {
     let edge = edge(&[]);
