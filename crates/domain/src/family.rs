@@ -89,6 +89,18 @@ pub enum FamilyKind {
     Client,
 }
 
+impl FamilyKind {
+    /// Whether somebody was authenticated before the request that starts the family, and
+    /// may have been signed out everywhere since. A machine is authenticated by that very
+    /// request.
+    pub const fn follows_a_sign_in(self) -> bool {
+        match self {
+            Self::Session | Self::Grant => true,
+            Self::Client => false,
+        }
+    }
+}
+
 /// Whether a token may still be used.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -557,14 +557,22 @@ pub fn new_family(
         lease_until: None,
         tokens: BTreeMap::from([(token.digest(), entry)]),
         spent: Vec::new(),
-        forget_after: grant.absolute_expires_at.plus(EVIDENCE_MARGIN),
+        forget_after: grant.absolute_expires_at.plus(evidence_margin(meta.kind)),
     };
     Ok((record, token))
 }
 
-/// A family stays in the table for a while after its end, so that a late replay is
-/// still recognized.
-const EVIDENCE_MARGIN: u64 = 86_400;
+/// For how long a family stays in the table after its end, so that a late replay is
+/// still recognized. One that starts with an access token has none that is used up, and
+/// machines start many.
+fn evidence_margin(first: TokenKind) -> u64 {
+    match first {
+        TokenKind::Access => 0,
+        TokenKind::Refresh | TokenKind::Session | TokenKind::Code | TokenKind::WebSocketTicket => {
+            86_400
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -616,6 +624,21 @@ mod tests {
         assert!(over(
             &grant,
             &TokenMeta {
+    #[test]
+    fn only_a_family_that_may_see_a_replay_outlasts_its_end() {
+        let end = grant_of("alice").absolute_expires_at;
+        for (kind, margin) in [
+            (TokenKind::Access, 0),
+            (TokenKind::Code, 86_400),
+            (TokenKind::Session, 86_400),
+        ] {
+            let meta = TokenMeta { kind, ..meta() };
+            let entropy = SequenceEntropy::default();
+            let (record, _) = new_family(&grant_of("alice"), &meta, &root(1), &entropy).unwrap();
+            assert_eq!(record.forget_after, end.plus(margin), "{kind:?}");
+        }
+    }
+
                 idle_expires_at: Some(NOW),
                 ..fine.clone()
             },

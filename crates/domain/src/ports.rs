@@ -123,11 +123,15 @@ pub enum UpdateError {
 pub trait CreateFamily: Send + Sync {
     /// Writes the family and its index entries in one transaction.
     ///
+    /// Families that [follow no sign-in](crate::family::FamilyKind::follows_a_sign_in) of
+    /// one subject share no item: however many a machine starts at once, none waits for
+    /// another.
+    ///
     /// # Errors
     ///
-    /// [`CreateError::Ended`] if a tombstone of one of the index keys forbids
-    /// anything authenticated at `authenticated_at`: the subject was signed out
-    /// everywhere while this login was in flight.
+    /// [`CreateError::Ended`] if the family follows a sign-in, and a tombstone of one of
+    /// the index keys forbids anything authenticated at `authenticated_at`: the subject
+    /// was signed out everywhere while this login was in flight.
     fn create_family(
         &self,
         family: &FamilyRecord,

@@ -29,7 +29,7 @@ const CONFLICT: Act = Act::Answer(
     400,
     r#"{"__type":"a#TransactionConflictException","message":"m"}"#,
 );
-const CANCELLED: Act = Act::Answer(
+pub(super) const CANCELLED: Act = Act::Answer(
     400,
     r#"{"__type":"a#TransactionCanceledException","message":"m","CancellationReasons":
     [{"Code":"None"},{"Code":"None"},{"Code":"TransactionConflict"}]}"#,
@@ -37,7 +37,7 @@ const CANCELLED: Act = Act::Answer(
 
 /// What is done with a request.
 #[derive(Clone, Copy)]
-enum Act {
+pub(super) enum Act {
     Silence,
     Answer(u16, &'static str),
     Forward,
@@ -95,7 +95,7 @@ impl Gate {
 }
 
 /// Reads one request, and marks it as the last of its connection.
-async fn read_request(client: &mut TcpStream) -> Option<Vec<u8>> {
+pub(super) async fn read_request(client: &mut TcpStream) -> Option<Vec<u8>> {
     let mut request = Vec::new();
     loop {
         let head = request.windows(4).position(|four| four == b"\r\n\r\n");
@@ -116,7 +116,7 @@ async fn read_request(client: &mut TcpStream) -> Option<Vec<u8>> {
     }
 }
 
-async fn serve(mut client: TcpStream, service: &str, request: &[u8], act: Act) {
+pub(super) async fn serve(mut client: TcpStream, service: &str, request: &[u8], act: Act) {
     match act {
         Act::Silence => std::future::pending().await,
         Act::Answer(status, body) => {

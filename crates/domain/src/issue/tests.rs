@@ -4,6 +4,7 @@ use super::*;
 use crate::client::SecretHash;
 use crate::family::FamilyId;
 use crate::grant::CodeBinding;
+use crate::ports::SubjectIndex;
 use crate::testing::{
     Calls, Fault, MemoryStore, SECRET, SequenceEntropy, TestClock, TestRoots, Verb, grant_of, meta,
     root, roots, system, world,
@@ -859,6 +860,18 @@ async fn a_family_remembers_its_last_used_tokens_and_stays_small() {
         "D47"
     );
     assert_eq!(desk.state(&current), FamilyState::Revoked);
+}
+
+/// It proves itself in the very request, so nothing of it was there before.
+#[tokio::test]
+async fn a_machine_is_not_held_up_by_what_was_ended_before() {
+    let desk = Desk::new();
+    let key = grant::subject_key(&root(1), &system().issuer, "client|machine");
+    let (soon, long) = (UnixTime(NOW + 1), UnixTime(u64::MAX));
+    desk.store.end_subject(&key, soon, long).await.unwrap();
+    let issued = desk.machine(None).await.unwrap();
+    let listed = desk.store.families_of(&key).await.unwrap();
+    assert_eq!(listed, [issued.pair.access.family()], "and can be found");
 }
 
 #[tokio::test]

@@ -167,7 +167,7 @@ impl Table {
             .tombstones
             .iter()
             .any(|(key, not_before)| index.contains(key) && authenticated_at < *not_before);
-        if ended {
+        if ended && family.kind.follows_a_sign_in() {
             return Err(CreateError::Ended);
         }
         assert!(self.families.insert(family.id, family.clone()).is_none());
