@@ -250,6 +250,7 @@ impl Lab {
             idle_expires_at: None,
             cnf: None,
             notes_first_use: false,
+            successor_of: None,
             code: None,
             delegation: Delegation::default(),
         };

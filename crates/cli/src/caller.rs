@@ -57,6 +57,7 @@ impl Caller {
             expires_at: now.plus(1),
             idle_expires_at: None,
             notes_first_use: false,
+            successor_of: None,
             code: None,
             delegation: Delegation::default(),
             cnf: self.dpop.then(some_key).flatten(),

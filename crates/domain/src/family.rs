@@ -24,6 +24,13 @@ pub const MAX_JWTS: usize = 16;
 /// How many live tokens a family may have.
 pub const MAX_TOKENS: usize = 64;
 
+/// From this weight on, no more JWTs are shared through a family's item: the table takes
+/// none above 400 KB, and each read and write costs by its size.
+pub const MAX_SHARING: usize = 100 * 1024;
+
+/// How long after a rotation the same pair is given again, even if it is in use.
+const HEALING_SECONDS: u64 = 10;
+
 /// Where a family is in the table. Says nothing, admits nobody.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct FamilyId(pub [u8; FamilyId::LEN]);
@@ -145,6 +152,34 @@ pub struct FamilyRecord {
     pub spent: Vec<TokenDigest>,
     /// When it stops being evidence.
     pub forget_after: UnixTime,
+}
+
+impl FamilyRecord {
+    /// How many bytes its item has, roughly.
+    pub fn weight(&self) -> usize {
+        // Names and numbers, of the family and of each token; a digest as text.
+        const FAMILY: usize = 500;
+        const TOKEN: usize = 150;
+        const DIGEST: usize = 43;
+        let tokens = self.tokens.values().map(|entry| {
+            let sealed = [&entry.data_key, &entry.meta].into_iter();
+            let sealed = sealed.chain(&entry.successor).chain(entry.jwts.values());
+            let audiences = entry.jwts.keys().map(String::len);
+            TOKEN
+                + audiences
+                    .chain(sealed.map(|sealed| sealed.as_bytes().len()))
+                    .sum::<usize>()
+        });
+        FAMILY + self.grant.as_bytes().len() + DIGEST * self.spent.len() + tokens.sum::<usize>()
+    }
+}
+
+impl TokenEntry {
+    /// Whether it was redeemed so lately that its pair is given again though it is in use.
+    pub fn was_just_redeemed(&self, now: UnixTime) -> bool {
+        self.redeemed_at
+            .is_some_and(|at| !at.plus(HEALING_SECONDS).has_passed(now))
+    }
 }
 
 /// A token as it is stored.

@@ -11,7 +11,7 @@ use crate::ports::{Entropy, EntropyError};
 use crate::scope::ScopeSet;
 use crate::seal::{OpenError, Purpose, RootKey, RootKeys, Sealed, SealingKey};
 use crate::time::UnixTime;
-use crate::token::{OpaqueToken, TokenDigest, TokenKind};
+use crate::token::{OpaqueToken, TokenDigest, TokenKind, sha256};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -98,6 +98,9 @@ pub struct TokenMeta {
     /// lost response may be healed only until then.
     #[serde(default)]
     pub notes_first_use: bool,
+    /// The refresh token that its pair replaced; access tokens alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor_of: Option<TokenDigest>,
     /// What an authorization code is bound to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<CodeBinding>,
@@ -492,6 +495,27 @@ pub fn open_meta_of(
     read(&data_key.open(&entry.meta, record.id, Some(digest), Purpose::TokenMeta)?)
 }
 
+/// The refresh token that was redeemed for the pair of the access token that `meta` is
+/// of, if whoever presents it gets that pair no more once the access token is used: then
+/// what its seal holds need not lie about (docs/rotation.md).
+pub fn outlived_pair(
+    record: &FamilyRecord,
+    meta: &TokenMeta,
+    now: UnixTime,
+) -> Option<TokenDigest> {
+    let predecessor = meta.successor_of?;
+    let entry = record.tokens.get(&predecessor)?;
+    (entry.successor.is_some() && !entry.was_just_redeemed(now)).then_some(predecessor)
+}
+
+/// Under which name a family remembers a used refresh token. One that is bound to a key
+/// is remembered together with it: without the key it is nobody's, and ends nothing.
+pub fn spent_name(token: TokenDigest, key: Option<&Thumbprint>) -> TokenDigest {
+    key.map_or(token, |key| {
+        TokenDigest(sha256(&[&token.0, key.as_str().as_bytes()].concat()))
+    })
+}
+
 /// Opens the pair that `token` was redeemed for.
 ///
 /// # Errors
@@ -601,6 +625,21 @@ mod tests {
     }
 
     #[test]
+    fn only_a_family_that_may_see_a_replay_outlasts_its_end() {
+        let end = grant_of("alice").absolute_expires_at;
+        for (kind, margin) in [
+            (TokenKind::Access, 0),
+            (TokenKind::Code, 86_400),
+            (TokenKind::Session, 86_400),
+        ] {
+            let meta = TokenMeta { kind, ..meta() };
+            let entropy = SequenceEntropy::default();
+            let (record, _) = new_family(&grant_of("alice"), &meta, &root(1), &entropy).unwrap();
+            assert_eq!(record.forget_after, end.plus(margin), "{kind:?}");
+        }
+    }
+
+    #[test]
     fn every_limit_counts() {
         let (_, token) = family_of("alice");
         let grant = grant_of("alice");
@@ -624,21 +663,6 @@ mod tests {
         assert!(over(
             &grant,
             &TokenMeta {
-    #[test]
-    fn only_a_family_that_may_see_a_replay_outlasts_its_end() {
-        let end = grant_of("alice").absolute_expires_at;
-        for (kind, margin) in [
-            (TokenKind::Access, 0),
-            (TokenKind::Code, 86_400),
-            (TokenKind::Session, 86_400),
-        ] {
-            let meta = TokenMeta { kind, ..meta() };
-            let entropy = SequenceEntropy::default();
-            let (record, _) = new_family(&grant_of("alice"), &meta, &root(1), &entropy).unwrap();
-            assert_eq!(record.forget_after, end.plus(margin), "{kind:?}");
-        }
-    }
-
                 idle_expires_at: Some(NOW),
                 ..fine.clone()
             },

@@ -7,14 +7,14 @@
 
 use crate::config::{AudienceConfig, Config};
 use crate::family::{
-    Change, Condition, FamilyId, FamilyRecord, FamilyState, TokenState, Transition,
+    Change, Condition, FamilyId, FamilyRecord, FamilyState, MAX_SHARING, TokenState, Transition,
 };
 use crate::grant::{self, Opened, TokenFault};
 use crate::jwt::{self, AccessClaims, Jwt, SigningInput};
 use crate::ports::{Entropy, EntropyError, SignError, Signer, SigningKey, StoreError, World};
 use crate::seal::{Purpose, RootKeys, Sealed};
 use crate::time::UnixTime;
-use crate::token::{OpaqueToken, TokenKind};
+use crate::token::{OpaqueToken, TokenDigest, TokenKind};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde::{Deserialize, Serialize};
@@ -107,6 +107,10 @@ pub(crate) struct Identity {
     /// Whether its first use has still to be noted.
     pub(crate) awaits_first_use: bool,
     state: TokenState,
+    /// Whether the item may grow by another JWT.
+    has_room: bool,
+    /// Whose sealed pair the next write drops.
+    outlived_pair: Option<TokenDigest>,
     claims_version: u64,
     sealed_jwts: BTreeMap<String, Sealed>,
     jwts: Mutex<HashMap<String, Minted>>,
@@ -142,6 +146,8 @@ impl Identity {
             claims_version: record.claims_version,
             awaits_first_use: opened.meta.notes_first_use && entry.used_at.is_none(),
             state: entry.state,
+            has_room: record.weight() < MAX_SHARING,
+            outlived_pair: grant::outlived_pair(record, &opened.meta, now),
             weight: OVERHEAD + record.grant.as_bytes().len() + entry.meta.as_bytes().len(),
             sealed_jwts: entry.jwts.clone(),
             jwts: Mutex::default(),
@@ -224,7 +230,11 @@ impl Identity {
                 jwt,
             });
         }
-        (!changes.is_empty()).then(|| Transition {
+        if changes.is_empty() {
+            return None;
+        }
+        changes.extend(self.outlived_pair.map(Change::DropSuccessor));
+        Some(Transition {
             family: self.family,
             conditions: vec![
                 Condition::State(FamilyState::Active),
@@ -427,8 +437,8 @@ impl<G: Signer> Mint<G> {
         let (audience, fingerprint) = self.audience(audience).ok_or(Outage::Claims)?;
         let minted = self.make(key, identity, audience, now).await?;
         // A signature that costs less than the write that would share it is made
-        // again where it is needed.
-        let slot = if self.signer.is_remote() {
+        // again where it is needed; and so is one for which there is no room.
+        let slot = if self.signer.is_remote() && identity.has_room {
             let place = place(key, identity, audience, fingerprint);
             let jwt = minted
                 .seal(identity, place, &self.world)

@@ -48,9 +48,6 @@ const USER_SCOPES: [&str; 6] = [
 /// The scope that gives a refresh token (OpenID Connect Core §11).
 pub const OFFLINE_ACCESS: &str = "offline_access";
 
-/// How long after a rotation the same pair is given again, even if it is in use.
-const HEALING_SECONDS: u64 = 10;
-
 /// How often a decision is taken again when the family changed meanwhile.
 const MAX_ATTEMPTS: usize = 4;
 
@@ -394,6 +391,7 @@ where
             expires_at: now.plus(lifetime),
             idle_expires_at: None,
             notes_first_use: false,
+            successor_of: None,
             code: None,
             delegation: Delegation::default(),
             cnf: asked.proof.map(Proof::confirmation),
@@ -561,21 +559,25 @@ where
         if record.state != FamilyState::Active {
             return Err(GrantFault::Revoked.into());
         }
+        let key = narrower.asked.key();
+        let is_spent = |key| {
+            let name = grant::spent_name(token.digest(), key);
+            record.spent.contains(&name)
+        };
         let opened = match grant::open_whatever_its_state(record, token, roots) {
-            Err(TokenFault::Unknown) if record.spent.contains(&token.digest()) => {
+            Err(TokenFault::Unknown) if is_spent(None) || is_spent(key) => {
                 // Of an older generation: its holder is behind by two rotations.
                 return Ok(Refresh::Reused);
             }
             opened => opened?,
         };
-        if opened.meta.client.as_deref() != Some(client.id.as_str()) {
-            // Whoever sent it has another client's token (D51).
-            return Ok(Refresh::Reused);
-        }
-        let key = narrower.asked.key();
         // Worth nothing without its key, so whoever found it cannot even end the family.
         if opened.meta.cnf.is_some() && opened.meta.key() != key {
             return Err(GrantFault::Key.into());
+        }
+        if opened.meta.client.as_deref() != Some(client.id.as_str()) {
+            // Whoever sent it has another client's token (D51).
+            return Ok(Refresh::Reused);
         }
         let entry = grant::find_entry(record, opened.digest).ok_or(GrantFault::Unknown)?;
         let within_limits = grant::check_limits(&opened.grant, &opened.meta, epoch, now);
@@ -618,8 +620,23 @@ where
         now: UnixTime,
     ) -> Result<Refresh, IssueError> {
         let digest = opened.digest;
-        let minted = self.mint(client, record, opened, reach, true, now, roots)?;
+        // Used tokens before this one, and what is past its time, make room.
+        let over = |(each, entry): &(&TokenDigest, &TokenEntry)| {
+            let used = entry.state == TokenState::Used;
+            **each != digest && (used || entry.expires_at.has_passed(now))
+        };
+        let over: Vec<_> = record.tokens.iter().filter(over).collect();
         let mut spent = record.spent.clone();
+        let used = over
+            .iter()
+            .filter(|(_, entry)| entry.kind == TokenKind::Refresh);
+        spent.extend(used.map(|(each, entry)| {
+            let meta = grant::open_meta_of(record, **each, entry, &opened.data_key);
+            grant::spent_name(**each, meta.ok().as_ref().and_then(TokenMeta::key))
+        }));
+        let excess = spent.len().saturating_sub(MAX_SPENT);
+        spent.drain(..excess);
+        let minted = self.mint(client, record, opened, reach, true, now, roots)?;
         let mut changes = vec![
             Change::Redeem {
                 token: digest,
@@ -629,30 +646,20 @@ where
             Change::Generation(record.generation + 1),
         ];
         changes.extend(minted.additions());
-        // Used tokens before this one, and what is past its time, make room.
-        for (each, entry) in &record.tokens {
-            let used = entry.state == TokenState::Used;
-            if *each == digest || !(used || entry.expires_at.has_passed(now)) {
-                continue;
-            }
-            if entry.kind == TokenKind::Refresh {
-                spent.push(*each);
-            }
-            // A used code stays as long as it could be presented again.
-            if entry.kind != TokenKind::Code || entry.expires_at.has_passed(now) {
-                changes.push(Change::RemoveToken(*each));
-            }
-        }
-        let excess = spent.len().saturating_sub(MAX_SPENT);
-        spent.drain(..excess);
+        // A used code stays as long as it could be presented again.
+        let removed = over
+            .iter()
+            .filter(|(_, entry)| entry.kind != TokenKind::Code || entry.expires_at.has_passed(now));
+        changes.extend(removed.map(|(each, _)| Change::RemoveToken(**each)));
         if spent != record.spent {
             changes.push(Change::Spent(spent));
         }
-        // Counted after the clean-up, or a full family would stay full for ever.
+        // Counted after the clean-up, or a full family would stay full for ever; and twice
+        // as many as exchange may fill it with, so that no service locks the client out.
         let removed = |change: &&Change| matches!(change, Change::RemoveToken(_));
         let kept = record.tokens.len() - changes.iter().filter(removed).count();
         if kept >= 2 * MAX_TOKENS {
-            return Err(IssueError::Unavailable("the family has too many tokens"));
+            return Err(IssueError::TooManyTokens);
         }
         let transition = Transition {
             family: record.id,
@@ -682,6 +689,7 @@ where
         roots: &RootKeys,
     ) -> Result<Minted, IssueError> {
         let absolute = opened.grant.absolute_expires_at;
+        let replaced = (opened.meta.kind == TokenKind::Refresh).then_some(opened.digest);
         let meta = |kind, reach: Reach, lifetime| TokenMeta {
             kind,
             client: Some(client.id.clone()),
@@ -691,6 +699,7 @@ where
             expires_at: now.plus(lifetime).min(absolute),
             idle_expires_at: None,
             notes_first_use: with_refresh && kind == TokenKind::Access,
+            successor_of: replaced.filter(|_| kind == TokenKind::Access),
             code: None,
             delegation: Delegation::default(),
             cnf: reach.cnf,
@@ -923,10 +932,7 @@ fn heal(
         .and_then(|token| record.tokens.get(&token.digest()));
     let unused = access.is_some_and(|entry| entry.used_at.is_none())
         && refresh.is_some_and(|entry| entry.state == TokenState::Live);
-    let recent = entry
-        .redeemed_at
-        .is_some_and(|at| !at.plus(HEALING_SECONDS).has_passed(now));
-    if !unused && !recent {
+    if !unused && !entry.was_just_redeemed(now) {
         return Ok(Refresh::Reused);
     }
     let meta = grant::open_meta(record, &pair.access, &opened.data_key)?;

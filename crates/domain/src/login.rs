@@ -428,6 +428,7 @@ where
             expires_at: absolute,
             idle_expires_at: Some(now.plus(session.idle).min(absolute)),
             notes_first_use: false,
+            successor_of: None,
             code: None,
             delegation: Delegation::default(),
             cnf: None,

@@ -78,6 +78,7 @@ pub(crate) fn meta() -> TokenMeta {
         expires_at: UnixTime(1_600),
         idle_expires_at: None,
         notes_first_use: false,
+        successor_of: None,
         code: None,
         delegation: Delegation::default(),
         cnf: None,

@@ -199,8 +199,23 @@ impl fmt::Debug for OpaqueToken {
 }
 
 /// SHA-256 over a whole token text, kind included.
-#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct TokenDigest(pub [u8; 32]);
+
+impl TryFrom<String> for TokenDigest {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        Self::from_text(&text).ok_or("not the digest of a token")
+    }
+}
+
+impl From<TokenDigest> for String {
+    fn from(digest: TokenDigest) -> Self {
+        digest.to_text()
+    }
+}
 
 impl TokenDigest {
     /// As a map key in the store.

@@ -152,6 +152,25 @@ fn healing_keeps_the_client_in() {
     );
 }
 
+/// A sealed pair that is dropped too early heals nothing any more.
+#[test]
+fn a_pair_is_dropped_only_after_its_window_and_by_its_own_use() {
+    let parallel = Protocol {
+        client: Client::Parallel,
+        ..ALONE
+    };
+    fails(
+        "dropped within the window",
+        without(&[Mutation::DropsAfterWindow], parallel),
+        STAYS_IN,
+    );
+    fails(
+        "dropped by the use of another pair",
+        without(&[Mutation::DropsOwnPair], ALONE),
+        STAYS_IN,
+    );
+}
+
 #[test]
 fn without_both_locks_there_are_two_branches() {
     let both = &[Mutation::Generation, Mutation::TokenLive];

@@ -109,6 +109,8 @@ enum Step {
 struct Access {
     pair: PairId,
     first: bool,
+    /// Whose sealed pair its write drops.
+    drop: Option<PairId>,
     after_revoke: bool,
 }
 
@@ -134,8 +136,10 @@ pub(super) enum Action {
     Lose(usize),
     /// An access token is used; the authorizer reads.
     Call(Who, PairId),
-    /// The authorizer notes the use and answers.
-    Accept,
+    /// The authorizer writes, if this is the first use or it shares a JWT, and answers.
+    Accept {
+        shares: bool,
+    },
     BeginRevoke,
     EndRevoke,
     /// Time passes.
@@ -183,7 +187,12 @@ impl Model for Protocol {
             }
         }
         match state.access {
-            Some(_) => actions.push(Action::Accept),
+            Some(access) => {
+                actions.push(Action::Accept { shares: false });
+                if !access.first {
+                    actions.push(Action::Accept { shares: true });
+                }
+            }
             None => actions.push(Action::Call(Who::Client, state.newest)),
         }
         if self.thief {
@@ -224,7 +233,7 @@ impl Model for Protocol {
                 next.thief_acted |= who == Who::Thief;
                 next.call(pair, self.rules);
             }
-            Action::Accept => next.accept(self.rules),
+            Action::Accept { shares } => next.accept(shares, self.rules),
             Action::BeginRevoke => next.revoke = Revoke::Running(next.record.generation),
             Action::EndRevoke => next.end_revoke(self.rules),
             Action::Tick => next.tick(self.rules),
@@ -345,7 +354,7 @@ impl State {
                 let since = |used: Age| if rules.window_from_use { used } else { at };
                 used.is_some_and(|used| rules.is_over(since(used)))
             }
-            Some(Refresh::Dropped) => true,
+            Some(Refresh::Outlived | Refresh::Dropped) => true,
             Some(Refresh::Live) | None => false,
         }
     }
@@ -421,17 +430,17 @@ impl State {
                 .record
                 .pair(pair)
                 .is_some_and(|pair| pair.access_used.is_none()),
+            drop: self.record.outlived(pair, rules),
             after_revoke: self.over,
         });
     }
 
-    fn accept(&mut self, rules: Rules) {
+    fn accept(&mut self, shares: bool, rules: Rules) {
         let Some(access) = self.access.take() else {
             return;
         };
-        let noted = !access.first
-            || !rules.hold(Mutation::FirstUseNoted)
-            || self.record.note_use(access.pair, rules);
+        let writes = shares || (access.first && rules.hold(Mutation::FirstUseNoted));
+        let noted = !writes || self.record.note_use(access.pair, access.drop, rules);
         if noted {
             self.know_used(access.pair);
             if access.after_revoke {

@@ -8,10 +8,12 @@ use super::rules::{Decision, PairId, Pairs, Record, Refresh, Rules, ids};
 use cloakroom_domain::authorize::{Authorizer, Scheme, Verdict};
 use cloakroom_domain::client::ClientCredentials;
 use cloakroom_domain::config::Config;
+use cloakroom_domain::dpop::{Confirmation, Thumbprint};
 use cloakroom_domain::family::{
     FamilyId, FamilyRecord, FamilyState, IndexKey, TokenState, Transition,
 };
 use cloakroom_domain::grant::{self, Grant, Sealer, TokenMeta, TokenPair};
+use cloakroom_domain::issue::target::Targets;
 use cloakroom_domain::issue::{GrantFault, IssueError, TokenRequest, TokenService};
 use cloakroom_domain::jwt::Algorithm;
 use cloakroom_domain::ports::{
@@ -20,8 +22,9 @@ use cloakroom_domain::ports::{
 };
 use cloakroom_domain::seal::{RootKey, RootKeys, SealingKey};
 use cloakroom_domain::time::UnixTime;
-use cloakroom_domain::token::{OpaqueToken, TokenKind};
+use cloakroom_domain::token::{OpaqueToken, TokenDigest, TokenKind};
 use cloakroom_local::system::DEMO_CONFIG;
+use cloakroom_tests::dpop::Holder;
 use serde_json::{Value, json};
 use stateright::Model;
 use std::collections::{BTreeSet, HashSet, VecDeque};
@@ -62,6 +65,33 @@ async fn the_real_code_decides_as_the_model() {
     assert!(records.len() > 50, "{}", records.len());
 }
 
+/// What is bound to a key is worth as much to its holder as anything, and to nobody else;
+/// nor can anybody else end the family with it.
+#[tokio::test]
+async fn without_its_key_a_token_changes_no_family() {
+    for before in &reachable(&EVERYTHING) {
+        for token in ids().filter(|id| before.pair(*id).is_some()) {
+            let mut family = Family::bound(before);
+            let stored = family.store.stored();
+            for nobody in [None, Some(&Holder::default())] {
+                let refused = family.refresh_by(token, nobody).await;
+                let fault = family.told(refused).unwrap_err();
+                let told_apart = matches!(
+                    fault,
+                    GrantFault::Key | GrantFault::Unknown | GrantFault::Revoked
+                );
+                assert!(told_apart, "{fault:?}: {token} of {before:?}");
+                assert_eq!(family.store.stored(), stored, "{token} of {before:?}");
+            }
+            let mut model = *before;
+            let expected = conclude(model.decide(token, RULES), token, &mut model);
+            let answer = family.refresh(token).await;
+            assert_eq!(family.told(answer), expected, "{token} of {before:?}");
+            assert_eq!(family.abstracted(), model, "{token} of {before:?}");
+        }
+    }
+}
+
 async fn refreshes_alike(before: &Record, rival: Rival, token: PairId) {
     let mut family = Family::of(before);
     let mut model = *before;
@@ -70,11 +100,7 @@ async fn refreshes_alike(before: &Record, rival: Rival, token: PairId) {
     let expected = conclude(first, token, &mut model);
 
     let answer = family.refresh(token).await;
-    let found = match answer {
-        Ok(pair) => Ok(family.number(pair)),
-        Err(IssueError::InvalidGrant(fault)) => Err(fault),
-        Err(other) => panic!("{other:?} of {before:?}"),
-    };
+    let found = family.told(answer);
     assert_eq!(found, expected, "{token} of {before:?}, {rival:?}");
     assert_eq!(
         family.abstracted(),
@@ -86,14 +112,12 @@ async fn refreshes_alike(before: &Record, rival: Rival, token: PairId) {
 async fn accepts_alike(before: &Record, rival: Rival, token: PairId) {
     let mut family = Family::of(before);
     let mut model = *before;
-    let first = before
-        .pair(token)
-        .is_some_and(|pair| pair.access_used.is_none());
+    let drop = before.outlived(token, RULES);
     family.rival(rival, &mut model).await;
     // Nobody has a JWT yet, so that a later use is a write too, under the same
     // condition as the first.
     let expected = before.active && model.active;
-    assert!(!expected || !first || model.note_use(token, RULES));
+    assert!(!expected || model.note_use(token, drop, RULES));
 
     let accepted = family.accepts(token).await;
     assert_eq!(
@@ -156,10 +180,25 @@ struct Family {
     store: Store,
     roots: OneRoot,
     pairs: Vec<TokenPair>,
+    /// Whose key its tokens are bound to.
+    holder: Option<Holder>,
 }
 
 impl Family {
     fn of(model: &Record) -> Self {
+        Self::held_by(None, model)
+    }
+
+    fn bound(model: &Record) -> Self {
+        Self::held_by(Some(Holder::default()), model)
+    }
+
+    fn held_by(holder: Option<Holder>, model: &Record) -> Self {
+        let key = key_of(holder.as_ref());
+        let meta = |kind, replaced: Option<&TokenPair>| {
+            let replaced = replaced.map(|pair| pair.refresh.as_ref().unwrap().digest());
+            meta(kind, replaced, key.as_ref())
+        };
         let world = world();
         let root = RootKey::new(Zeroizing::new([7; 32]));
         let grant: Grant = read(json!({
@@ -169,7 +208,7 @@ impl Family {
             },
         }));
         let (mut record, first) =
-            grant::new_family(&grant, &meta(TokenKind::Refresh), &root, &world).unwrap();
+            grant::new_family(&grant, &meta(TokenKind::Refresh, None), &root, &world).unwrap();
         let data_key = SealingKey::generate(&world).unwrap();
         let sealer = Sealer {
             root: &root,
@@ -179,11 +218,14 @@ impl Family {
         };
         record.grant = sealer.grant(&grant, record.claims_version).unwrap();
         record.tokens.clear();
-        let mut pairs = Vec::new();
+        let mut pairs: Vec<TokenPair> = Vec::new();
         let mut entries = Vec::new();
         for pair in model.pairs.iter().flatten() {
-            let (access, mut access_entry) = sealer.token(&meta(TokenKind::Access)).unwrap();
-            let (refresh, refresh_entry) = sealer.token(&meta(TokenKind::Refresh)).unwrap();
+            // The live token is the newest pair's, so each pair replaced the one before.
+            let access = meta(TokenKind::Access, pairs.last());
+            let (access, mut access_entry) = sealer.token(&access).unwrap();
+            let refresh = meta(TokenKind::Refresh, None);
+            let (refresh, refresh_entry) = sealer.token(&refresh).unwrap();
             access_entry.used_at = pair.access_used.map(ago);
             record.tokens.insert(access.digest(), access_entry);
             entries.push(refresh_entry);
@@ -203,6 +245,10 @@ impl Family {
                     entry.successor =
                         Some(grant::seal_successor(&root, token, pair, &world).unwrap());
                 }
+                Refresh::Outlived => {
+                    entry.state = TokenState::Used;
+                    entry.redeemed_at = Some(ago(RULES.window));
+                }
                 Refresh::Dropped => continue,
             }
             record.tokens.insert(token.digest(), entry);
@@ -210,7 +256,7 @@ impl Family {
         record.spent = model
             .spent
             .iter()
-            .map(|id| refresh_of(&pairs, id).digest())
+            .map(|id| grant::spent_name(refresh_of(&pairs, id).digest(), key.as_ref()))
             .collect();
         record.generation = model.generation.into();
         if !model.active {
@@ -220,6 +266,7 @@ impl Family {
             store: Store::new(record),
             roots: OneRoot(Arc::new(RootKeys::new(root, vec![]))),
             pairs,
+            holder,
         }
     }
 
@@ -239,8 +286,8 @@ impl Family {
                 assert_eq!(pair.map(|pair| self.number(pair)), expected);
             }
             Rival::Uses(token) => {
-                let first = model.pair(token).unwrap().access_used.is_none();
-                assert!(!first || model.note_use(token, RULES));
+                let drop = model.outlived(token, RULES);
+                assert!(model.note_use(token, drop, RULES));
                 assert!(self.accepts(token).await);
             }
         }
@@ -248,6 +295,14 @@ impl Family {
     }
 
     async fn refresh(&self, token: PairId) -> Result<TokenPair, IssueError> {
+        self.refresh_by(token, self.holder.as_ref()).await
+    }
+
+    async fn refresh_by(
+        &self,
+        token: PairId,
+        holder: Option<&Holder>,
+    ) -> Result<TokenPair, IssueError> {
         let (store, roots) = (self.store.clone(), self.roots.clone());
         let service = TokenService::new(config(), UnixTime(0), store, roots, world());
         let token = refresh_of(&self.pairs, token).expose().to_owned();
@@ -256,7 +311,30 @@ impl Family {
             scope: None,
         };
         let client = ClientCredentials::Public { id: CLIENT };
-        Ok(service.issue(&client, &request).await?.pair)
+        let proof = match holder {
+            None => None,
+            Some(holder) => {
+                let nonce = service.fresh_nonce().await.unwrap();
+                let url = format!("{}/oauth/token", config().issuer);
+                let proof = holder.proof("POST", &url, None, |claims| {
+                    claims["iat"] = json!(NOW);
+                    claims["nonce"] = json!(nonce);
+                });
+                Some(service.judge_proof(&proof).await.unwrap())
+            }
+        };
+        let targets = Targets::default();
+        let issued = service.issue_for(&client, &request, &targets, proof.as_ref());
+        Ok(issued.await?.pair)
+    }
+
+    /// What a client is told: which pair, or what is wrong.
+    fn told(&mut self, answer: Result<TokenPair, IssueError>) -> Result<PairId, GrantFault> {
+        match answer {
+            Ok(pair) => Ok(self.number(pair)),
+            Err(IssueError::InvalidGrant(fault)) => Err(fault),
+            Err(other) => panic!("{other:?}"),
+        }
     }
 
     async fn accepts(&self, token: PairId) -> bool {
@@ -298,7 +376,9 @@ impl Family {
         };
         for (id, pair) in ids().zip(&self.pairs) {
             let token = refresh_of(&self.pairs, id);
-            if stored.spent.contains(&token.digest()) {
+            let key = key_of(self.holder.as_ref());
+            let name = grant::spent_name(token.digest(), key.as_ref());
+            if stored.spent.contains(&name) {
                 model.spent = model.spent.with(Pairs::of(id));
             }
             let slot = model.pairs[usize::from(id)].insert(Record::new().pair(0).unwrap());
@@ -306,6 +386,7 @@ impl Family {
             slot.refresh = match stored.tokens.get(&token.digest()) {
                 None => Refresh::Dropped,
                 Some(entry) if entry.state == TokenState::Live => Refresh::Live,
+                Some(entry) if entry.successor.is_none() => Refresh::Outlived,
                 Some(entry) => {
                     let sealed = entry.successor.as_ref().unwrap();
                     let roots = &self.roots.0;
@@ -327,11 +408,19 @@ fn refresh_of(pairs: &[TokenPair], id: PairId) -> &OpaqueToken {
     pairs[usize::from(id)].refresh.as_ref().unwrap()
 }
 
-fn meta(kind: TokenKind) -> TokenMeta {
-    read(json!({
-        "kind": kind, "client": CLIENT, "scope": SCOPES, "audiences": [],
-        "issued_at": BORN, "expires_at": NOW + 1_000, "notes_first_use": kind == TokenKind::Access,
-    }))
+fn meta(kind: TokenKind, replaced: Option<TokenDigest>, key: Option<&Thumbprint>) -> TokenMeta {
+    TokenMeta {
+        successor_of: replaced,
+        cnf: key.map(|key| Confirmation { jkt: key.clone() }),
+        ..read(json!({
+            "kind": kind, "client": CLIENT, "scope": SCOPES, "audiences": [], "issued_at": BORN,
+            "expires_at": NOW + 1_000, "notes_first_use": kind == TokenKind::Access,
+        }))
+    }
+}
+
+fn key_of(holder: Option<&Holder>) -> Option<Thumbprint> {
+    holder.map(|holder| Thumbprint::parse(&holder.thumbprint()).unwrap())
 }
 
 /// As scopes are sealed.
@@ -448,11 +537,11 @@ impl CreateFamily for Store {
 
 impl UseOnce for Store {
     async fn use_once(&self, _: &OnceName, _: UnixTime) -> Result<bool, StoreError> {
-        panic!("nothing here brings a proof of possession")
+        Ok(true)
     }
 
     async fn was_used(&self, _: &OnceName) -> Result<bool, StoreError> {
-        panic!("nothing here brings a proof of possession")
+        panic!("nothing here asks")
     }
 }
 

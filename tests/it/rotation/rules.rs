@@ -55,6 +55,10 @@ pub(super) enum Mutation {
     HealsWhileUnused,
     /// A used pair is not given again after the window.
     NotOnceUsed,
+    /// A sealed pair is dropped only when the window is over.
+    DropsAfterWindow,
+    /// A sealed pair is dropped only by the use of that very pair.
+    DropsOwnPair,
     /// A reused token revokes.
     ReuseRevokes,
     /// A token of an older generation revokes as well.
@@ -127,6 +131,8 @@ pub(super) enum Refresh {
         at: Age,
         successor: PairId,
     },
+    /// Used, its window is over, and what was sealed under it is gone.
+    Outlived,
     /// Its entry was dropped.
     Dropped,
 }
@@ -197,6 +203,7 @@ impl Record {
         match self.pair(token).map(|pair| pair.refresh) {
             Some(Refresh::Live) => Decision::Rotate(self.plan(token, rules)),
             Some(Refresh::Used { at, successor }) => self.heal(at, successor, rules),
+            Some(Refresh::Outlived) => Decision::Reused,
             Some(Refresh::Dropped)
                 if self.spent.has(token) && rules.hold(Mutation::SpentRevokes) =>
             {
@@ -226,13 +233,13 @@ impl Record {
     fn plan(&self, token: PairId, rules: Rules) -> Plan {
         let mut drop = Pairs::default();
         for id in ids().filter(|id| *id != token) {
-            let Some(Refresh::Used { successor, .. }) = self.pair(id).map(|pair| pair.refresh)
-            else {
-                continue;
+            let over = match self.pair(id).map(|pair| pair.refresh) {
+                Some(Refresh::Used { successor, .. }) => self
+                    .used(successor, rules)
+                    .is_some_and(|age| rules.is_over(age)),
+                Some(Refresh::Outlived) => true,
+                Some(Refresh::Live | Refresh::Dropped) | None => continue,
             };
-            let over = self
-                .used(successor, rules)
-                .is_some_and(|age| rules.is_over(age));
             if over || !rules.keeps_entries {
                 drop = drop.with(Pairs::of(id));
             }
@@ -252,7 +259,7 @@ impl Record {
         let refresh = match pair.refresh {
             Refresh::Live => None,
             Refresh::Used { at, .. } => Some(at),
-            Refresh::Dropped => Some(rules.window),
+            Refresh::Outlived | Refresh::Dropped => Some(rules.window),
         };
         pair.access_used.max(refresh)
     }
@@ -280,11 +287,36 @@ impl Record {
         Some(new)
     }
 
-    /// Notes the first use of an access token; `false` if a condition does not hold.
-    pub(super) fn note_use(&mut self, id: PairId, rules: Rules) -> bool {
+    /// Whose sealed pair is dropped when the access token of a pair is used, given the
+    /// family as it is.
+    pub(super) fn outlived(&self, id: PairId, rules: Rules) -> Option<PairId> {
+        let used = self.used(id, rules);
+        ids().find(|each| match self.pair(*each).map(|pair| pair.refresh) {
+            Some(Refresh::Used { at, successor }) => {
+                let since = if rules.window_from_use {
+                    used
+                } else {
+                    Some(at)
+                };
+                let over = since.is_some_and(|age| rules.is_over(age));
+                (successor == id || !rules.hold(Mutation::DropsOwnPair))
+                    && (over || !rules.hold(Mutation::DropsAfterWindow))
+            }
+            _ => false,
+        })
+    }
+
+    /// Writes that an access token is used, and drops a sealed pair; `false` if a
+    /// condition does not hold.
+    pub(super) fn note_use(&mut self, id: PairId, drop: Option<PairId>, rules: Rules) -> bool {
         let holds = self.active || !rules.hold(Mutation::FirstUseWhileActive);
         if holds {
             self.pair_mut(id).access_used.get_or_insert(0);
+            if let Some(pair) = drop.map(|id| self.pair_mut(id))
+                && matches!(pair.refresh, Refresh::Used { .. })
+            {
+                pair.refresh = Refresh::Outlived;
+            }
         }
         holds
     }

@@ -3,10 +3,12 @@ mod renewal;
 mod tickets;
 
 use super::*;
-use crate::family::{Change, FamilyId, FamilyKind, FamilyRecord, TokenEntry, Transition};
+use crate::family::{
+    Change, FamilyId, FamilyKind, FamilyRecord, MAX_SHARING, TokenEntry, Transition,
+};
 use crate::grant::{Grant, Sealer, TokenMeta, new_family};
 use crate::ports::{Entropy, EntropyError, SignError};
-use crate::seal::{Purpose, RootKey, SealingKey};
+use crate::seal::{Purpose, RootKey, Sealed, SealingKey};
 use crate::testing::{
     Fault, MemoryStore, SequenceEntropy, TestClock, TestRoots, TestSigner, Verb, cause, grant_of,
     meta, root, system, world,
@@ -502,6 +504,26 @@ fn add_token(edge: &Edge, token: &OpaqueToken, edit: impl FnOnce(&mut TokenMeta)
         record.tokens.insert(added.digest(), entry);
     });
     added
+}
+
+#[tokio::test]
+async fn a_jwt_is_shared_only_while_the_item_has_room() {
+    for (weight, is_shared) in [(MAX_SHARING - 1, true), (MAX_SHARING, false)] {
+        let edge = Edge::new();
+        let token = edge.token(|_, meta| meta.notes_first_use = true);
+        let other = add_token(&edge, &token, |_| {});
+        edge.store.tamper(token.family(), |record| {
+            let missing = weight - record.weight() - "x".len();
+            let entry = record.tokens.get_mut(&other.digest()).unwrap();
+            let jwt = Sealed::from_bytes(vec![0; missing]);
+            entry.jwts.insert("x".to_owned(), jwt);
+            assert_eq!(record.weight(), weight);
+        });
+        assert_eq!(edge.claims(&token, ORDERS).await["sub"], "demo|alice");
+        let entry = edge.entry(&token);
+        assert_eq!(entry.jwts.contains_key("orders"), is_shared);
+        assert!(entry.used_at.is_some(), "noted in any case");
+    }
 }
 
 // First use.

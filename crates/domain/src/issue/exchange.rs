@@ -288,6 +288,8 @@ where
         let (sibling, entry) = sealer.token(&meta)?;
         let mut changes = vec![Change::AddToken(sibling.digest(), Box::new(entry.clone()))];
         changes.extend(first_use.then_some(Change::FirstUse(opened.digest, now)));
+        let outlived = grant::outlived_pair(record, &opened.meta, now);
+        changes.extend(outlived.map(Change::DropSuccessor));
         changes.extend(dead.into_iter().map(Change::RemoveToken));
         let transition = Transition {
             family: record.id,
@@ -337,6 +339,7 @@ where
                 .map_or(expires_at, |actor| expires_at.min(actor.expires_at)),
             idle_expires_at: None,
             notes_first_use: false,
+            successor_of: None,
             code: None,
             delegation,
             cnf: exchange.asked.proof.map(Proof::confirmation),
@@ -391,6 +394,7 @@ where
             expires_at,
             idle_expires_at: None,
             notes_first_use: false,
+            successor_of: None,
             code: None,
             delegation,
             cnf: asked.proof.map(Proof::confirmation),
@@ -448,13 +452,17 @@ where
         prove_key(&opened, proof)?;
         let (first_use, _) = housekeeping(&record, &opened, now);
         if first_use {
+            let outlived = grant::outlived_pair(&record, &opened.meta, now);
+            let first_use = Change::FirstUse(opened.digest, now);
             let transition = Transition {
                 family: record.id,
                 conditions: vec![
                     Condition::State(FamilyState::Active),
                     Condition::TokenExists(opened.digest),
                 ],
-                changes: vec![Change::FirstUse(opened.digest, now)],
+                changes: std::iter::once(first_use)
+                    .chain(outlived.map(Change::DropSuccessor))
+                    .collect(),
             };
             self.store
                 .update_family(&transition)

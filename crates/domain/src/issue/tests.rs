@@ -886,7 +886,8 @@ async fn a_family_that_is_full_empties_itself_with_time() {
     };
     assert_eq!(
         refused,
-        IssueError::Unavailable("the family has too many tokens")
+        IssueError::TooManyTokens,
+        "429: the client's own doing"
     );
     assert!(desk.store.record(current.pair.access.family()).tokens.len() <= 2 * MAX_TOKENS + 2);
     desk.clock.advance(600);

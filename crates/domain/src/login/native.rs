@@ -314,6 +314,7 @@ where
             expires_at: now.plus(CODE_SECONDS),
             idle_expires_at: None,
             notes_first_use: false,
+            successor_of: None,
             code: Some(CodeBinding {
                 redirect_uri: request.redirect_uri.clone(),
                 challenge: request.challenge.clone(),

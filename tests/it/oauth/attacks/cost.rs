@@ -1,8 +1,11 @@
 //! D72 at the token service: what a token that is worth nothing costs us.
 
 use super::*;
+use aws_sdk_dynamodb::types::AttributeValue;
 use cloakroom_domain::family::FamilyId;
 use cloakroom_domain::token::TokenKind;
+use cloakroom_tests::liar::{Liar, Lie};
+use cloakroom_tests::table::{Item, Table};
 use std::collections::BTreeMap;
 
 const SIGNED: &str = "application/token-introspection+jwt";
@@ -132,4 +135,46 @@ async fn d72_a_signed_no_is_one_signature_a_minute_for_each_caller() {
     let (fresh, signatures) = ask("demo-machine", "x").await;
     assert_eq!(signatures, 1);
     assert_ne!(fresh, first);
+}
+
+/// Each refresh leaves an access token that lives on, and JWTs beside it. The table takes
+/// no item of more than 400 KB, and is paid for by an item's size.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_refreshes_without_end_does_not_outgrow_its_item() {
+    let liar = Liar::bind().await;
+    let system = liar.system("", Options::default()).await;
+    let many_roles = |claims: &mut Value| {
+        claims["roles"] = (0..90).map(|n| format!("role-{n:0>40}")).collect();
+    };
+    liar.lie("/token", Lie::Claims(many_roles));
+    let (mut access, mut refresh) = oauth::native_tokens(&system, "alice").await;
+    let mut weights = Vec::new();
+    for round in 0..40 {
+        for path in ["/api/orders", "/api/profile"] {
+            let swapped = swap(&system, path, &access).await;
+            assert!(matches!(swapped, Swap::Allowed(_)), "{round}: {swapped:?}");
+        }
+        let (status, body) = oauth::refresh(&system, &refresh).await;
+        assert_eq!(status, StatusCode::OK, "{round}: {body}");
+        access = oauth::text(&body, "access_token");
+        refresh = oauth::text(&body, "refresh_token");
+        weights.push(weight(&Table::of(&system).family(&access).await));
+    }
+    let grown = |from: usize, to: usize| weights[to] - weights[from];
+    assert!(grown(0, 1) > 10_000, "JWTs are shared: {weights:?}");
+    assert!(grown(30, 39) < 20_000, "{weights:?}");
+    assert!(weights[39] < 200_000, "{weights:?}");
+}
+
+/// An item's size, as the service counts it, but for the overhead of each attribute.
+fn weight(item: &Item) -> usize {
+    let value = |value: &AttributeValue| match value {
+        AttributeValue::B(bytes) => bytes.as_ref().len(),
+        AttributeValue::S(text) => text.len(),
+        AttributeValue::M(map) => weight(map),
+        _ => 0,
+    };
+    item.iter()
+        .map(|(name, each)| name.len() + value(each))
+        .sum()
 }

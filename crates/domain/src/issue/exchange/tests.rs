@@ -559,6 +559,31 @@ async fn a_dead_access_token_that_can_still_heal_its_pair_is_kept() {
     );
 }
 
+/// The first write that finds the pair of a rotation in use and its window over.
+#[tokio::test]
+async fn an_exchange_drops_the_pair_that_its_subject_token_outlived() {
+    for (waited, is_dropped) in [(9, false), (10, true)] {
+        let desk = Desk::new();
+        let replaced = TokenDigest([7; 32]);
+        let token = desk.token(|_, meta| meta.successor_of = Some(replaced));
+        desk.store.tamper(token.family(), |record| {
+            let entry = record.tokens[&token.digest()].clone();
+            let used = TokenEntry {
+                kind: TokenKind::Refresh,
+                state: TokenState::Used,
+                redeemed_at: Some(desk.clock.now()),
+                successor: Some(entry.meta.clone()),
+                ..entry
+            };
+            record.tokens.insert(replaced, used);
+        });
+        desk.clock.advance(waited);
+        desk.exchange(&token).await.unwrap();
+        let used = desk.store.record(token.family()).tokens[&replaced].clone();
+        assert_eq!(used.successor.is_none(), is_dropped, "{waited}");
+    }
+}
+
 #[tokio::test]
 async fn a_revocation_in_between_wins() {
     let desk = Desk::new();

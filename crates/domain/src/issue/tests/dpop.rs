@@ -117,6 +117,64 @@ async fn a_bound_refresh_token_is_worth_something_to_its_key_alone_and_burns_not
 }
 
 #[tokio::test]
+async fn a_bound_refresh_token_of_an_older_generation_ends_its_family_by_its_key_alone() {
+    let (desk, holder, thief) = (Desk::new(), Holder::new(), Holder::new());
+    let first = desk.redeem_with(&desk.code(|_, _| {}), Some(&holder)).await;
+    let first = first.unwrap();
+    let mut current = desk
+        .refresh_with(refresh_of(&first), Some(&holder))
+        .await
+        .unwrap();
+    for _ in 0..2 {
+        current = desk
+            .refresh_with(refresh_of(&current), Some(&holder))
+            .await
+            .unwrap();
+    }
+    for nobody in [None, Some(&thief)] {
+        let refused = desk.refresh_with(refresh_of(&first), nobody).await;
+        assert_eq!(
+            refused.unwrap_err(),
+            IssueError::InvalidGrant(GrantFault::Unknown)
+        );
+    }
+    let current = desk.refresh_with(refresh_of(&current), Some(&holder)).await;
+    assert!(current.is_ok(), "nobody has ended it");
+    let replayed = desk.refresh_with(refresh_of(&first), Some(&holder)).await;
+    assert_eq!(
+        replayed.unwrap_err(),
+        IssueError::InvalidGrant(GrantFault::Reused)
+    );
+    let record = desk.store.record(first.pair.access.family());
+    assert_eq!(record.state, FamilyState::Revoked);
+}
+
+#[tokio::test]
+async fn a_bound_refresh_token_in_another_clients_hands_ends_nothing_without_its_key() {
+    let (desk, holder, thief) = (Desk::new(), Holder::new(), Holder::new());
+    let first = desk.redeem_with(&desk.code(|_, _| {}), Some(&holder)).await;
+    let first = first.unwrap();
+    let request = TokenRequest::RefreshToken {
+        token: refresh_of(&first).expose(),
+        scope: None,
+    };
+    let others = desk.proof(&thief).await;
+    for nobody in [None, Some(&others)] {
+        let refused = desk.issue_with(&SERVER, &request, nobody).await;
+        assert_eq!(refused.unwrap_err(), KEY);
+    }
+    let alive = desk.refresh_with(refresh_of(&first), Some(&holder)).await;
+    assert!(alive.is_ok());
+    // Who has the key as well has stolen both (D51).
+    let stolen = desk.proof(&holder).await;
+    let refused = desk.issue_with(&SERVER, &request, Some(&stolen)).await;
+    assert_eq!(
+        refused.unwrap_err(),
+        IssueError::InvalidGrant(GrantFault::Reused)
+    );
+}
+
+#[tokio::test]
 async fn a_lost_answer_heals_for_the_same_key_with_the_same_pair() {
     let (desk, holder) = (Desk::new(), Holder::new());
     let first = desk.redeem_with(&desk.code(|_, _| {}), Some(&holder)).await;
