@@ -46,6 +46,38 @@ async fn a_native_app_signs_in_refreshes_and_revokes() {
     }
 }
 
+/// By its `sid` (OpenID Connect Back-Channel Logout 1.0 §2.4); what a `sub` ends is held
+/// in `attacks::sign_in`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_ends_at_the_provider_takes_its_own_grants_along_and_no_others() {
+    let system = System::start(Options::default()).await.unwrap();
+    let (mut here, mut elsewhere) = (Browser::default(), Browser::default());
+    for browser in [&mut here, &mut elsewhere] {
+        browser.sign_in(system.url(), "alice").await;
+    }
+    // A native app in the same session, that may not go on without its user.
+    let scope = [("scope", "openid profile orders:read")];
+    let asked = here.open(&oauth::authorization_url(&system, &scope)).await;
+    let answer = here.submit(&asked, &[("decision", "allow")]).await;
+    let code = oauth::parameter(&answer.redirect().unwrap(), "code").unwrap();
+    let (status, tokens) = oauth::redeem(&system, &code).await;
+    assert_eq!(status, StatusCode::OK, "{tokens}");
+    let access = oauth::text(&tokens, "access_token");
+
+    let logout = system.at("/auth/logout");
+    let (_, _, body) = here.fetch(Method::POST, &logout).await;
+    let (status, _) = oauth::call(&system, "/api/orders", &access).await;
+    assert_eq!(status, StatusCode::OK, "signed out here, and not yet there");
+    here.open(body["logout_url"].as_str().unwrap()).await;
+    until_refused(&system, || async {
+        oauth::call(&system, "/api/orders", &access).await.0
+    })
+    .await;
+    let session = system.at("/auth/session");
+    let (status, _, _) = elsewhere.fetch(Method::GET, &session).await;
+    assert_eq!(status, StatusCode::OK, "another session of hers");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_refreshes_at_once_are_one() {
     refreshes(&System::start(Options::default()).await.unwrap()).await;

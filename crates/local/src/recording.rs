@@ -99,16 +99,26 @@ impl Recorder {
     }
 }
 
+/// What the first recorder on a call's way has marked, the others leave to it: it is the
+/// one that knows what things are called.
+const RECORDED: header::HeaderName = header::HeaderName::from_static("x-cloakroom-recorded");
+
 /// A call that cannot be written down is refused: the record must be whole.
 async fn note(State(recorder): State<Recorder>, request: Request, next: Next) -> Response {
     const LIMIT: usize = 1 << 20;
-    let (parts, body) = request.into_parts();
+    if request.headers().contains_key(RECORDED) {
+        return next.run(request).await;
+    }
+    let (mut parts, body) = request.into_parts();
     let Ok(bytes) = body::to_bytes(body, LIMIT).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     if recorder.write(calls(&parts, &bytes)).is_err() {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
+    parts
+        .headers
+        .insert(RECORDED, header::HeaderValue::from_static("1"));
     next.run(Request::from_parts(parts, Body::from(bytes)))
         .await
 }
@@ -320,6 +330,25 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[tokio::test]
+    async fn of_two_on_its_way_the_first_writes_a_call_down() {
+        let dir = tempfile::tempdir().unwrap();
+        let [first, second] = ["first", "second"].map(|name| dir.path().join(name));
+        let service = Router::new().fallback(async || "done");
+        let service = Recorder::appending_to(&second).unwrap().before(service);
+        let service = Recorder::appending_to(&first).unwrap().before(service);
+        let request = Request::builder()
+            .header("x-amz-target", "TrentService.GetPublicKey")
+            .header("authorization", "AWS4-HMAC-SHA256 Credential=jwks/x")
+            .body(Body::from("{}"))
+            .unwrap();
+        let answer = tower::ServiceExt::oneshot(service, request).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        let written = [first, second].map(|path| std::fs::read_to_string(path).unwrap());
+        let call = "{\"function\":\"jwks\",\"action\":\"kms:GetPublicKey\"}\n";
+        assert_eq!(written, [call, ""]);
     }
 
     #[test]
