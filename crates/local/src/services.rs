@@ -106,8 +106,8 @@ async fn show_profile(headers: HeaderMap, Extension(claims): Extension<Claims>) 
 
 fn digest(value: &HeaderValue) -> String {
     let hash = digest::digest(&digest::SHA256, value.as_bytes());
-    let beginning = hash.as_ref().iter().take(4);
-    beginning.map(|byte| format!("{byte:02x}")).collect()
+    let beginning = hash.as_ref().first_chunk().copied().unwrap_or_default();
+    format!("{:08x}", u32::from_be_bytes(beginning))
 }
 
 #[cfg(test)]
