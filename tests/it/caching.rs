@@ -11,6 +11,7 @@ use cloakroom_domain::ports::Clock;
 use cloakroom_domain::token::{OpaqueToken, TokenKind};
 use cloakroom_local::apigateway::AuthorizerKind;
 use cloakroom_local::system::{DEMO_CONFIG, Options, System};
+use cloakroom_tests::logs;
 use cloakroom_tests::oauth::{call, native_tokens, revoke};
 use proptest::prelude::*;
 use reqwest::StatusCode;
@@ -500,6 +501,53 @@ async fn a_ticket_costs_one_read_one_signature_and_one_write() {
     assert!(lab.ask(&event).await.is_err());
     let cost = lab.take_calls();
     assert_eq!((cost.get, cost.sign, cost.update), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_is_none_and_its_largest_claims_are_named_not_told() {
+    logs::listen();
+    let lab = Lab::new(demo());
+    let token = |scopes: usize| {
+        let long = (0..scopes).map(|n| format!("canary-{n:03}"));
+        let holder = Holder {
+            scopes: long.chain(machine().scopes).collect(),
+            ..machine()
+        };
+        lab.token(&holder).0.expose().to_owned()
+    };
+    let (fits, too_long) = (token(10), token(600));
+    for (kind, event) in events(&fits) {
+        assert!(lab.ask(&event).await.is_ok(), "{kind}");
+    }
+    for (kind, mut event) in events(&too_long) {
+        let id = format!("too-long-for-{kind}");
+        event["requestContext"]["requestId"] = json!(id);
+        match lab.ask(&event).await {
+            Ok(answer) => assert_eq!(answer["statusCode"], 503, "{kind}"),
+            Err(failure) => {
+                let text = failure.to_string();
+                assert!(
+                    text.starts_with("Unavailable: ")
+                        && text.contains("scope, ")
+                        && !text.contains("canary"),
+                    "{kind}: {text}"
+                );
+            }
+        }
+        // These two have no number of their own.
+        if !["rest_token", "load_balancer"].contains(&kind) {
+            let lines = logs::with(&id);
+            let [line] = lines.as_slice() else {
+                panic!("{kind}: {lines:?}")
+            };
+            assert!(
+                line.contains(r#""reason":"answer_unfit""#)
+                    && line.contains(r#""largest_claims":["scope","#)
+                    && !line.contains("canary"),
+                "{kind}: {line}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -105,7 +105,9 @@ fn read(kind: &str, answer: Result<Vec<u8>, FunctionFailure>) -> Said {
     let bytes = match answer {
         Ok(bytes) => bytes,
         Err(FunctionFailure::Unauthorized) => return Said::Unauthorized,
-        Err(FunctionFailure::Unavailable) => return Said::Unavailable,
+        Err(FunctionFailure::Unavailable | FunctionFailure::TooLong(_)) => {
+            return Said::Unavailable;
+        }
         Err(FunctionFailure::Internal) => panic!("{kind}"),
     };
     let value: Value = serde_json::from_slice(&bytes).unwrap();

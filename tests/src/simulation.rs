@@ -510,6 +510,27 @@ mod tests {
         assert!(counts.iter().all(|one| one.lives == none.lives));
     }
 
+    /// Two requests on their way at once: the one that came first may be answered last,
+    /// and find what the other has left, which was read later than it came.
+    #[test]
+    fn what_was_read_after_a_request_came_is_fresh_to_it() {
+        let mut memory = Memory::default();
+        memory.keep(
+            7,
+            Remembered {
+                read_at: 11,
+                jwt: 300,
+            },
+        );
+        assert!(
+            memory.recall(7, 10, 5).is_some(),
+            "it came a second earlier"
+        );
+        assert!(memory.recall(7, 15, 5).is_some());
+        assert!(memory.recall(7, 16, 5).is_none(), "its time is over");
+        assert!(memory.recall(8, 10, 5).is_none());
+    }
+
     #[test]
     fn the_same_seed_is_the_same_run() {
         let one = run(Mode::Shared, &small(), &config());

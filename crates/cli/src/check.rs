@@ -189,7 +189,7 @@ mod tests {
             ("token = \"user\"\nscopes = [\"offline_access\"]", true),
             ("token = \"user\"\nclients = [\"demo-machine\"]", false),
             ("token = \"user\"\nclients = [\"demo-native\"]", true),
-            ("roles = [\"owner\"]\nacr = [\"gold\"]\nmax_age = 60", true),
+            ("roles = [\"admin\"]\nacr = [\"gold\"]\nmax_age = 60", true),
         ];
         for (demand, passes) in cases {
             let report = judged(&format!("{DEMO_CONFIG}{route}{demand}\n"));
@@ -209,7 +209,7 @@ mod tests {
         let demand = "\n[[routes]]\nmethod = \"GET\"\npath = \"/api/x\"\naudience = \"orders\"\nroles = [\"owner\"]\n";
         for (allowed, passes) in [("owner", true), ("user", false)] {
             let text = DEMO_CONFIG.replace(
-                "scopes = [\"openid\", \"profile\", \"email\", \"roles\"]",
+                "claims.allow_roles = [\"admin\", \"user\"]",
                 &format!("claims.allow_roles = [\"{allowed}\", \"admin\"]"),
             );
             let report = judged(&format!("{text}{demand}"));

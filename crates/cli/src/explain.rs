@@ -107,8 +107,19 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
     explanation: String,
+    /// Of a caller that may pass: what AppSync is told to hold back.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    denied_fields: Vec<DeniedField>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<Token>,
+}
+
+/// A field of the graph that the caller does not get.
+#[derive(Debug, Serialize)]
+struct DeniedField {
+    name: String,
+    /// The condition that failed first.
+    reason: &'static str,
 }
 
 /// The route that matched.
@@ -213,6 +224,7 @@ impl Request {
                 route: None,
                 reason: Some(Refusal::NoRoute.name()),
                 explanation: self.no_route(&policy),
+                denied_fields: Vec::new(),
                 token: None,
             };
         };
@@ -236,6 +248,10 @@ impl Request {
                     "the route is public: it asks for no token".to_owned()
                 }
                 None => "every condition of the route holds".to_owned(),
+            },
+            denied_fields: match refusal {
+                None => denied_fields(route, grant, meta, now),
+                Some(_) => Vec::new(),
             },
             token: None,
         }
@@ -262,6 +278,7 @@ impl Report {
             route: None,
             reason: Some(rejection.name()),
             explanation: told(rejection).to_owned(),
+            denied_fields: Vec::new(),
             token: Some(Token {
                 state: rejection.name(),
                 family,
@@ -287,7 +304,31 @@ impl Report {
             None => format!("allowed: {}", self.explanation),
             Some(reason) => format!("refused ({reason}): {}", self.explanation),
         });
+        for DeniedField { name, reason } in &self.denied_fields {
+            print::line(&format!("without the field {name} ({reason})"));
+        }
     }
+}
+
+/// Each rule for itself, as [`RouteConfig::denied_fields`] has it, with what it is that
+/// the caller lacks.
+fn denied_fields(
+    route: &RouteConfig,
+    grant: &Grant,
+    meta: &TokenMeta,
+    now: UnixTime,
+) -> Vec<DeniedField> {
+    let rules = route.fields.iter().filter_map(|field| {
+        let demands = field.demands(&route.audience);
+        let refusal = demands.judge(grant, meta, now).err()?;
+        Some((field, refusal.name()))
+    });
+    rules
+        .flat_map(|(field, reason)| {
+            let names = field.names.iter().cloned();
+            names.map(move |name| DeniedField { name, reason })
+        })
+        .collect()
 }
 
 impl Token {
@@ -512,6 +553,37 @@ mod tests {
         assert_eq!(
             told,
             "the route needs a sign-in with an acr of gold and less than 60 s ago"
+        );
+    }
+
+    #[test]
+    fn fields_that_a_caller_does_not_get_are_listed_with_the_reason() {
+        let config = format!(
+            "{DEMO_CONFIG}\n[[routes.fields]]\nnames = [\"Query.refunds\", \"Query.margin\"]\nmax_age = 60\n"
+        );
+        let denied = |line: &str| -> Vec<_> {
+            let report = explained(&config, &format!("POST /graphql {line}"));
+            let fields = report.denied_fields.into_iter();
+            fields.map(|field| (field.name, field.reason)).collect()
+        };
+        let field = |name: &str, reason| (name.to_owned(), reason);
+        let admin = "--scope orders:read --role admin";
+        assert_eq!(denied(admin), []);
+        assert_eq!(
+            denied("--scope orders:read --role user"),
+            [field("Query.reports", "role")]
+        );
+        assert_eq!(
+            denied(&format!("{admin} --signed-in 60")),
+            [
+                field("Query.refunds", "step_up"),
+                field("Query.margin", "step_up")
+            ]
+        );
+        assert_eq!(
+            denied("--role user"),
+            [],
+            "who is refused gets nothing at all"
         );
     }
 

@@ -14,6 +14,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -55,25 +56,48 @@ impl Jwt {
         &self.0
     }
 
-    /// The name of what takes the most room in it: for the log line about an answer
-    /// that is too long.
-    pub fn largest_claim(&self) -> &'static str {
-        const KNOWN: [&str; 7] = ["scope", "roles", "name", "email", "amr", "act", "sub"];
+    /// The names of the three claims that take the most room in it, for whoever has to
+    /// find out why an answer is too long.
+    pub fn largest_claims(&self) -> LargestClaims {
         let payload = self.0.split('.').nth(1).unwrap_or_default();
         let claims = BASE64URL.decode(payload).map(Zeroizing::new);
         let claims: Option<BTreeMap<String, Box<RawValue>>> = claims
             .ok()
             .and_then(|claims| serde_json::from_slice(&claims).ok());
-        let claims = claims.unwrap_or_default();
-        let largest = claims.iter().max_by_key(|(_, value)| value.get().len());
-        largest
-            .and_then(|(name, _)| KNOWN.into_iter().find(|known| known == name))
-            .unwrap_or("renamed")
+        let mut claims: Vec<_> = claims.unwrap_or_default().into_iter().collect();
+        claims.sort_by_key(|(_, value)| Reverse(value.get().len()));
+        let mut names = claims.iter().map(|(name, _)| LargestClaims::word(name));
+        LargestClaims([(); 3].map(|()| names.next().unwrap_or_default()))
     }
 
     /// Takes a text that was a JWT of ours when it was sealed.
     pub(crate) fn from_sealed(text: String) -> Self {
         Self(Zeroizing::new(text))
+    }
+}
+
+/// Names of claims, the largest first; never what they say.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LargestClaims([&'static str; 3]);
+
+impl LargestClaims {
+    /// The names.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        self.0.into_iter().filter(|name| !name.is_empty())
+    }
+
+    /// A word of ours for a name that an audience may have given.
+    fn word(name: &str) -> &'static str {
+        let told = ["name", "email", "roles"].into_iter();
+        told.chain(RESERVED)
+            .find(|known| *known == name)
+            .unwrap_or("renamed")
+    }
+}
+
+impl fmt::Display for LargestClaims {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.names().collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -342,23 +366,23 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_claim_is_named_and_not_told() {
-        let jwt = |claims: serde_json::Value| {
+    fn the_largest_claims_are_named_and_not_told() {
+        let named = |claims: serde_json::Value| {
             let input = SigningInput::new("at+jwt", "k", Algorithm::RS256, &claims).unwrap();
-            input.into_jwt(b"s").largest_claim()
+            input.into_jwt(b"s").largest_claims().to_string()
         };
-        let (long, short) = ("x".repeat(50), "x".repeat(40));
-        for (largest, other) in [("scope", "roles"), ("roles", "scope"), ("email", "name")] {
-            assert_eq!(
-                jwt(serde_json::json!({largest: long, other: short})),
-                largest
-            );
-        }
-        assert_eq!(
-            jwt(serde_json::json!({"canary": long, "sub": short})),
-            "renamed"
-        );
-        assert_eq!(Jwt::from_sealed("x".into()).largest_claim(), "renamed");
+        let text = |size| "x".repeat(size);
+        let claims = |largest: &str, second: &str| {
+            named(
+                serde_json::json!({largest: text(50), second: text(40), "sub": text(30), "jti": "x"}),
+            )
+        };
+        assert_eq!(claims("scope", "roles"), "scope, roles, sub");
+        assert_eq!(claims("roles", "scope"), "roles, scope, sub");
+        assert_eq!(claims("canary", "email"), "renamed, email, sub");
+        assert_eq!(named(serde_json::json!({"aud": text(9)})), "aud");
+        let none = Jwt::from_sealed("x".into()).largest_claims();
+        assert_eq!(none.names().count(), 0);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The same `async fn(&[u8]) -> Result<Vec<u8>, FunctionFailure>` is called by local
 //! mode, so nothing lies between an event and a function that is not tested there.
 
+use cloakroom_domain::jwt::LargestClaims;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
 use std::future::poll_fn;
@@ -20,15 +21,28 @@ pub enum FunctionFailure {
     /// We cannot tell: never an allow, never "invalid token".
     #[error("Unavailable")]
     Unavailable,
+    /// As [`Self::Unavailable`]: the answer would be longer than AWS takes.
+    #[error("Unavailable: the answer is too long; its largest claims are {0}")]
+    TooLong(LargestClaims),
     /// A fault of ours.
     #[error("Internal")]
     Internal,
 }
 
+impl FunctionFailure {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "Unauthorized",
+            Self::Unavailable | Self::TooLong(_) => "Unavailable",
+            Self::Internal => "Internal",
+        }
+    }
+}
+
 impl From<FunctionFailure> for Diagnostic {
     fn from(failure: FunctionFailure) -> Self {
         Self {
-            error_type: failure.to_string(),
+            error_type: failure.name().to_owned(),
             error_message: failure.to_string(),
         }
     }

@@ -5,6 +5,7 @@ use cloakroom_domain::authorize::{
     Authorizer, Facts, Origin as CameFrom, Outage, Rejection, Scheme, Verdict,
 };
 use cloakroom_domain::config::{Config, Edge};
+use cloakroom_domain::jwt::LargestClaims;
 use cloakroom_domain::ports::{FindFamily, ReadEpoch, Roots, Signer, UpdateFamily, UseOnce, World};
 use cloakroom_domain::time::UnixTime;
 use cloakroom_gateway::authorizer::{
@@ -120,11 +121,16 @@ where
             one_verdict: self.authorizer.one_verdict(),
         };
         let (result, unfit) = match outcome.answer().encode(&event, settings) {
-            Encoded::Done(result) => (result, false),
-            Encoded::Unfit => match Answer::Unavailable.encode(&event, settings) {
-                Encoded::Done(result) => (result, true),
-                Encoded::Unfit => (Err(FunctionFailure::Unavailable), true),
-            },
+            Encoded::Done(result) => (result, None),
+            Encoded::Unfit => (unavailable(&event, settings), Some(Unfit::Unclean)),
+            Encoded::TooLong => {
+                let largest = outcome.largest_claims();
+                let answer = unavailable(&event, settings).map_err(|failure| match largest {
+                    Some(largest) => FunctionFailure::TooLong(largest),
+                    None => failure,
+                });
+                (answer, Some(Unfit::TooLong(largest)))
+            }
         };
         self.log(&event, &outcome, unfit);
         result
@@ -207,15 +213,10 @@ where
         }
     }
 
-    fn log(&self, event: &AuthorizerEvent, outcome: &Outcome, unfit: bool) {
-        let (name, reason) = if unfit {
-            ("unavailable", "answer_unfit")
-        } else {
-            outcome.names()
-        };
-        let largest = match &outcome.verdict {
-            Judged::Rules(Verdict::Allow(allowed)) if unfit => Some(allowed.jwt.largest_claim()),
-            Judged::Rules(_) | Judged::Unauthorized(_) | Judged::Forbidden(_) => None,
+    fn log(&self, event: &AuthorizerEvent, outcome: &Outcome, unfit: Option<Unfit>) {
+        let (name, reason) = match unfit {
+            Some(_) => ("unavailable", "answer_unfit"),
+            None => outcome.names(),
         };
         let facts = &outcome.facts;
         let mut line = Decision::new("authorizer", name)
@@ -223,8 +224,8 @@ where
             .word("kind", event.kind.name())
             .flag("first_use", facts.first_use)
             .calls(&self.meter.take());
-        if let Some(largest) = largest {
-            line = line.word("largest_claim", largest);
+        if let Some(Unfit::TooLong(Some(largest))) = unfit {
+            line = line.words("largest_claims", largest.names());
         }
         if !event.request_id.is_empty() {
             line = line.id("request_id", &event.request_id);
@@ -257,7 +258,34 @@ fn overrides_method(name: &str) -> bool {
     METHOD_OVERRIDES.contains(&name.replace('_', "-").as_str())
 }
 
+/// Why an answer is not given.
+#[derive(Clone, Copy)]
+enum Unfit {
+    /// It has what might break out of where it goes.
+    Unclean,
+    /// It is too long, and this is why.
+    TooLong(Option<LargestClaims>),
+}
+
+fn unavailable(
+    event: &AuthorizerEvent,
+    settings: Settings<'_>,
+) -> Result<Vec<u8>, FunctionFailure> {
+    match Answer::Unavailable.encode(event, settings) {
+        Encoded::Done(result) => result,
+        Encoded::Unfit | Encoded::TooLong => Err(FunctionFailure::Unavailable),
+    }
+}
+
 impl Outcome {
+    /// Of the JWT that would be handed out.
+    fn largest_claims(&self) -> Option<LargestClaims> {
+        match &self.verdict {
+            Judged::Rules(Verdict::Allow(allowed)) => Some(allowed.jwt.largest_claims()),
+            Judged::Rules(_) | Judged::Unauthorized(_) | Judged::Forbidden(_) => None,
+        }
+    }
+
     fn answer(&self) -> Answer<'_> {
         let subject_tag = self.facts.subject_tag.as_deref();
         match &self.verdict {

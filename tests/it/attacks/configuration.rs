@@ -93,8 +93,8 @@ fn d73_no_function_starts_with_a_fault_in_its_configuration() {
         ),
         (
             "a misspelt rule",
-            "roles = [\"admin\"]",
-            "role = [\"admin\"]",
+            "\nroles = [\"admin\"]",
+            "\nrole = [\"admin\"]",
             "unknown field `role`",
         ),
         (

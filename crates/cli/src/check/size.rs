@@ -2,10 +2,11 @@
 //!
 //! Counted is what the configuration alone decides (scopes, listed roles, ids) and what
 //! is let in at a sign-in at most (subject, name, e-mail). Roles that a provider may
-//! send without a list of ours (`allow_roles`) are not known here.
+//! send without a list of ours (`allow_roles`) have no bound that would fit: they are
+//! warned of, with the room that is left for them.
 
 use cloakroom_domain::config::{
-    AudienceConfig, ClaimName, Config, GrantKind, IdentityProviderConfig,
+    AudienceConfig, ClaimMapping, ClaimName, Config, GrantKind, IdentityProviderConfig,
 };
 
 /// Quota L-20859C74.
@@ -37,7 +38,44 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             ));
         }
     }
+    warnings.extend(unlisted(config));
     warnings
+}
+
+/// Providers that may send any role, where some audience hands roles on.
+fn unlisted(config: &Config) -> Vec<String> {
+    let rooms = config.audiences.iter().enumerate().filter_map(|(i, each)| {
+        let seen = each.claims.contains(&ClaimName::Roles);
+        let users = holders(config).into_iter().filter(|holder| holder.is_user);
+        let largest = users.map(|holder| holder.answer(config, each)).max()?;
+        seen.then(|| (MOST.saturating_sub(largest) / 4 * 3, i))
+    });
+    let Some((room, i)) = rooms.min() else {
+        return Vec::new();
+    };
+    let providers = config.identity_providers.iter().enumerate();
+    providers
+        .filter(|(_, idp)| listed(&idp.claims).is_none())
+        .map(|(n, _)| {
+            format!(
+                "identity_providers[{n}].claims.allow_roles is not set, so that every role it sends is handed on, and audiences[{i}] has room for {room} bytes of them: a user with more is refused as unavailable"
+            )
+        })
+        .collect()
+}
+
+/// The roles that users of a provider may have, if the configuration knows them.
+fn listed(mapping: &ClaimMapping) -> Option<Vec<&String>> {
+    let theirs: Vec<_> = if !mapping.allow_roles.is_empty() {
+        mapping.allow_roles.iter().collect()
+    } else if !mapping.rename_roles.is_empty() {
+        mapping.rename_roles.values().collect()
+    } else if mapping.roles.is_empty() {
+        Vec::new()
+    } else {
+        return None;
+    };
+    Some(theirs)
 }
 
 /// Whoever may hold a token, with the most that it can have.
@@ -112,7 +150,8 @@ impl Holder {
 
 fn roles(idp: &IdentityProviderConfig) -> usize {
     let mapping = &idp.claims;
-    let all = mapping.allow_roles.iter().chain(&mapping.default_roles);
+    let listed = listed(mapping).unwrap_or_default();
+    let all = listed.into_iter().chain(&mapping.default_roles);
     all.map(|role| role.len() + 3).sum()
 }
 
@@ -125,6 +164,35 @@ mod tests {
         assert!(DEMO_CONFIG.contains(from));
         let config = Config::parse(&DEMO_CONFIG.replacen(from, to, 1)).unwrap();
         warnings(&config)
+    }
+
+    const ROLES: &str = "claims.allow_roles = [\"admin\", \"user\"]";
+
+    #[test]
+    fn a_provider_that_may_send_any_role_is_warned_of_with_the_room_there_is() {
+        assert_eq!(warned(ROLES, ROLES), Vec::<String>::new());
+        let found = warned(ROLES, "");
+        let [one] = found.as_slice() else {
+            panic!("{found:?}")
+        };
+        assert!(one.starts_with("identity_providers[0].claims.allow_roles"));
+        let room = one.split_once("room for ").unwrap().1;
+        let room: usize = room.split_once(' ').unwrap().0.parse().unwrap();
+        let line =
+            |size: usize| format!("claims.allow_roles = [\"admin\", \"{}\"]", "x".repeat(size));
+        // With the names of two roles and what is between them it just fits.
+        let rest = "admin".len() + 2 * 3;
+        assert_eq!(warned(ROLES, &line(room - rest)), Vec::<String>::new());
+        assert_eq!(warned(ROLES, &line(room - rest + 8)).len(), 2);
+        for known in [
+            "claims.roles = \"\"",
+            "claims.rename_roles = { admins = \"admin\" }",
+        ] {
+            assert_eq!(warned(ROLES, known), Vec::<String>::new(), "{known}");
+        }
+        let blind = DEMO_CONFIG.replace("claims = [\"name\", \"email\", \"roles\"]", "claims = []");
+        let config = Config::parse(&blind.replacen(ROLES, "", 1)).unwrap();
+        assert_eq!(warnings(&config), Vec::<String>::new(), "nobody sees them");
     }
 
     fn list(what: &str, count: usize) -> String {
@@ -146,7 +214,7 @@ mod tests {
 
     #[test]
     fn roles_that_do_not_fit_into_an_answer_are_found_where_they_are_seen() {
-        let from = "scopes = [\"openid\", \"profile\", \"email\", \"roles\"]";
+        let from = ROLES;
         let roles = |count| {
             let line = format!("claims.allow_roles = [{}, \"admin\"]", list("role", count));
             warned(from, &line)

@@ -36,9 +36,11 @@ pub enum Answer<'a> {
 pub enum Encoded {
     /// A document, or a failure that is meant.
     Done(Result<Vec<u8>, FunctionFailure>),
-    /// The answer would be too long, or contain what breaks the gateway's cache.
-    /// It is not given; the request is answered with "unavailable".
+    /// The answer would contain what breaks the gateway's cache. It is not given; the
+    /// request is answered with "unavailable".
     Unfit,
+    /// The answer would be too long. Neither is it given.
+    TooLong,
 }
 
 #[derive(Serialize)]
@@ -165,10 +167,10 @@ impl Answer<'_> {
             },
         };
         match document {
-            Ok(document) if document.len() <= MAX_ANSWER && self.is_clean() => {
-                Encoded::Done(Ok(document))
-            }
-            _ => Encoded::Unfit,
+            Ok(_) if !self.is_clean() => Encoded::Unfit,
+            Ok(document) if document.len() > MAX_ANSWER => Encoded::TooLong,
+            Ok(document) => Encoded::Done(Ok(document)),
+            Err(_) => Encoded::Unfit,
         }
     }
 

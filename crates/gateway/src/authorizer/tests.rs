@@ -865,8 +865,8 @@ mod answers {
                         assert!(bytes.len() <= MAX_ANSWER);
                         fits += 1;
                     }
-                    Encoded::Unfit => {}
-                    Encoded::Done(Err(failure)) => panic!("{failure}"),
+                    Encoded::TooLong => {}
+                    other => panic!("{other:?}"),
                 }
             }
         }

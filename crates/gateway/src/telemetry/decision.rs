@@ -29,6 +29,7 @@ pub struct Decision {
 #[serde(untagged)]
 enum Field {
     Word(&'static str),
+    Words(Vec<&'static str>),
     Number(u64),
     Flag(bool),
     Id(String),
@@ -57,6 +58,11 @@ impl Decision {
     /// Adds a word of ours.
     pub fn word(self, key: &'static str, word: &'static str) -> Self {
         self.field(key, Field::Word(word))
+    }
+
+    /// Adds words of ours.
+    pub fn words(self, key: &'static str, words: impl IntoIterator<Item = &'static str>) -> Self {
+        self.field(key, Field::Words(words.into_iter().collect()))
     }
 
     /// Adds a number.
