@@ -590,7 +590,7 @@ fn theirs(kind: EventKind, bytes: &[u8]) -> Option<Reading> {
     Some(reading)
 }
 
-fn ours(event: &AuthorizerEvent) -> Reading {
+fn ours(event: &AuthorizerEvent<'_>) -> Reading {
     let credential = if event.kind.is_http_api() {
         "x-cloakroom-token"
     } else {
@@ -598,9 +598,9 @@ fn ours(event: &AuthorizerEvent) -> Reading {
     };
     let texts = |name| event.headers.all(name).map(str::to_owned).collect();
     Reading {
-        method: event.method.clone(),
-        resource: event.resource.clone(),
-        asker: event.asker.clone(),
+        method: event.method.to_string(),
+        resource: event.resource.to_string(),
+        asker: event.asker.to_string(),
         credentials: texts(credential),
         cookies: texts("cookie"),
     }

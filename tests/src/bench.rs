@@ -12,11 +12,11 @@ pub mod runtime_api;
 pub use report::{Aim, Report, Row};
 
 use crate::oauth;
-use bootstrap::{Bootstrap, Expected};
+use bootstrap::{Bootstrap, Expected, Output};
+use cloakroom_bench::event;
 use cloakroom_local::system::{self, System};
 use program::{CLOAKROOM, EMPTY, GET_ITEM, NODE, Program, Role};
 use report::{megabytes, micros, millis, percentile};
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::iter;
@@ -39,6 +39,8 @@ pub struct Options {
     pub tokens: usize,
     /// How often one token is used in the cached case.
     pub repeats: usize,
+    /// How many items there are in the table beside theirs.
+    pub items: usize,
     /// Shows what the programs log.
     pub verbose: bool,
 }
@@ -64,15 +66,26 @@ pub async fn run(options: &Options) -> Result<Report, Fault> {
     })
     .await?;
     let tokens = tokens(&system, options.tokens).await;
+    peer_items::fill(&system, options.items).await?;
     if options.peers {
         peer_items::plant(&system, &tokens).await?;
     }
-    let events: Vec<_> = tokens.iter().map(|token| event(token)).collect();
-    let junk = event(&"x".repeat(76));
+    let bearer = |token: &str| event(&format!("Bearer {token}"));
+    let events: Vec<_> = tokens.iter().map(|token| bearer(token)).collect();
+    let junk = bearer(&"x".repeat(76));
 
+    let output = if options.verbose {
+        Output::Shown
+    } else {
+        Output::Dropped
+    };
+    let trace = match programs.first() {
+        Some(ours) => trace(ours, system.environment(), options.starts).await?,
+        None => BTreeMap::new(),
+    };
     let mut benches = Vec::new();
     for program in programs {
-        let start = || Bootstrap::start(&program, system.environment(), options.verbose);
+        let start = || Bootstrap::start(&program, system.environment(), output);
         let mut costs = BTreeMap::new();
         if program.role == Role::Authorizer {
             let first_use = each_once(&mut start().await?, &events).await?;
@@ -95,15 +108,14 @@ pub async fn run(options: &Options) -> Result<Report, Fault> {
     for n in 0..options.starts {
         for bench in &mut benches {
             let event = events.get(n % events.len()).ok_or("no event")?;
-            let mut fresh =
-                Bootstrap::start(&bench.program, system.environment(), options.verbose).await?;
+            let mut fresh = Bootstrap::start(&bench.program, system.environment(), output).await?;
             bench.starts.push(fresh.started_in());
             bench
                 .firsts
                 .push(fresh.invoke(event, Expected::Allow).await?);
         }
     }
-    Ok(report(&benches, scratch.path()))
+    Ok(report(&benches, &trace, scratch.path()))
 }
 
 /// A program, its process, and what was found out about it.
@@ -186,11 +198,63 @@ async fn take_turns(
     Ok(())
 }
 
-fn report(benches: &[Bench], scratch: &std::path::Path) -> Report {
+/// What our start does, step by step: the median of so many starts that log it.
+async fn trace(
+    program: &Program,
+    environment: &BTreeMap<String, String>,
+    starts: usize,
+) -> Result<BTreeMap<String, Duration>, Fault> {
+    let mut environment = environment.clone();
+    environment.insert("CLOAKROOM_LOG".to_owned(), "debug".to_owned());
+    let mut steps: BTreeMap<String, Vec<Duration>> = BTreeMap::new();
+    for _ in 0..starts {
+        let process = Bootstrap::start(program, &environment, Output::Kept).await?;
+        let whole = process.started_in();
+        let text = process.output().await?;
+        let line = text
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .find(|line| line["target"] == "cloakroom::start")
+            .ok_or("the start was not logged")?;
+        let mut rest = whole;
+        for (n, step) in line["micros"]
+            .as_str()
+            .unwrap_or_default()
+            .split(", ")
+            .enumerate()
+        {
+            let (name, micros) = step.rsplit_once(' ').ok_or("a step without its time")?;
+            let took = Duration::from_micros(micros.parse()?);
+            rest = rest.saturating_sub(took);
+            steps
+                .entry(format!("{}. {name}", n + 1))
+                .or_default()
+                .push(took);
+        }
+        steps
+            .entry("exec, runtime and the request for an event".to_owned())
+            .or_default()
+            .push(rest);
+    }
+    let steps = steps.into_iter();
+    Ok(steps
+        .map(|(name, times)| (name, percentile(times, 50)))
+        .collect())
+}
+
+fn report(
+    benches: &[Bench],
+    trace: &BTreeMap<String, Duration>,
+    scratch: &std::path::Path,
+) -> Report {
     let mut report = Report {
         machine: machine::lines(),
         programs: benches.iter().map(|bench| bench.program.name).collect(),
         rows: Vec::new(),
+        start: trace
+            .iter()
+            .map(|(name, took)| (name.clone(), millis(*took)))
+            .collect(),
         aims: Vec::new(),
     };
     let mut row = |name, unit, of: &dyn Fn(&Bench) -> Option<f64>| {
@@ -219,6 +283,12 @@ fn report(benches: &[Bench], scratch: &std::path::Path) -> Report {
         row(late, "ms", &|bench| {
             Some(bench.costs.get(&case)?.latency(99))
         });
+    }
+    for (case, name) in [
+        (Case::Hit, "hit: one environment"),
+        (Case::Miss, "JWT in the item: one environment"),
+    ] {
+        row(name, "1/s", &|bench| bench.costs.get(&case)?.throughput());
     }
     row("peak memory", "MB", &|bench| {
         bench.process.peak_memory().map(megabytes)
@@ -276,6 +346,13 @@ impl Cost {
         millis(percentile(self.latencies.clone(), percent))
     }
 
+    /// Requests per second, one after another.
+    fn throughput(&self) -> Option<f64> {
+        let total: Duration = self.latencies.iter().sum();
+        let count = u32::try_from(self.latencies.len()).ok()?;
+        (count > 0).then(|| f64::from(count) / total.as_secs_f64())
+    }
+
     fn add(&mut self, other: Self) {
         self.cpu.extend(other.cpu);
         self.latencies.extend(other.latencies);
@@ -319,53 +396,4 @@ async fn tokens(system: &System, count: usize) -> Vec<String> {
         tokens.push(oauth::machine_token(system).await);
     }
     tokens
-}
-
-/// A REST API's REQUEST authorizer event with the headers of an ordinary client.
-fn event(token: &str) -> Vec<u8> {
-    let headers = [
-        ("Accept", "application/json"),
-        ("Accept-Encoding", "gzip, deflate, br"),
-        ("Authorization", &format!("Bearer {token}")),
-        ("Host", "abcdefghij.execute-api.eu-central-1.amazonaws.com"),
-        ("User-Agent", "bench/1"),
-        (
-            "X-Amzn-Trace-Id",
-            "Root=1-68c0ffee-0123456789abcdef01234567",
-        ),
-        ("X-Forwarded-For", "192.0.2.1"),
-        ("X-Forwarded-Port", "443"),
-        ("X-Forwarded-Proto", "https"),
-    ];
-    json!({
-        "type": "REQUEST",
-        "methodArn": "arn:aws:execute-api:eu-central-1:123456789012:abcdefghij/prod/GET/api/orders",
-        "resource": "/api/orders",
-        "path": "/api/orders",
-        "httpMethod": "GET",
-        "headers": headers.iter().copied().collect::<std::collections::BTreeMap<_, _>>(),
-        "multiValueHeaders": headers
-            .iter()
-            .map(|(name, value)| (*name, [*value]))
-            .collect::<std::collections::BTreeMap<_, _>>(),
-        "queryStringParameters": {},
-        "multiValueQueryStringParameters": {},
-        "pathParameters": {},
-        "stageVariables": {},
-        "requestContext": {
-            "accountId": "123456789012",
-            "apiId": "abcdefghij",
-            "domainName": "abcdefghij.execute-api.eu-central-1.amazonaws.com",
-            "httpMethod": "GET",
-            "identity": {"sourceIp": "192.0.2.1", "userAgent": "bench/1"},
-            "path": "/prod/api/orders",
-            "protocol": "HTTP/1.1",
-            "requestId": "c6af9ac6-7b61-11e6-9a41-93e8deadbeef",
-            "resourceId": "abc123",
-            "resourcePath": "/api/orders",
-            "stage": "prod",
-        },
-    })
-    .to_string()
-    .into_bytes()
 }

@@ -12,7 +12,7 @@ use crate::config::{Config, RouteConfig};
 use crate::dpop::{self, Occasion, Proof, ProofFault};
 use crate::family::FamilyState;
 use crate::grant::{self, Opened, TokenFault};
-use crate::identity::{Identity, Mint, Minted, NewSlot};
+use crate::identity::{Found, Identity, Mint, Minted, NewSlot};
 use crate::jwt::Jwt;
 use crate::policy::{self, Policy, Refusal};
 use crate::ports::{
@@ -176,8 +176,6 @@ pub struct Facts {
     pub subject_tag: Option<String>,
     /// The family, hashed.
     pub family_tag: Option<String>,
-    /// The path of the route that matched.
-    pub route: Option<String>,
     /// Where the identity came from.
     pub identity: Option<Origin>,
     /// Where the JWT came from.
@@ -233,6 +231,17 @@ where
         }
     }
 
+    /// Fetches the root keys, which every token needs, before the first request comes. A
+    /// failure is that request's to meet again, and so with the epoch.
+    pub async fn warm_roots(&self) {
+        let _ = self.roots.roots().await;
+    }
+
+    /// Reads the epoch, and so opens the connection to the store.
+    pub async fn warm_epoch(&self) {
+        let _ = self.epoch(self.world.now(), &mut Facts::default()).await;
+    }
+
     /// Decides about one request. `method` and `resource` are the gateway's own
     /// match, not what the client sent (D34).
     pub async fn authorize(
@@ -243,58 +252,59 @@ where
         resource: &str,
     ) -> (Verdict, Facts) {
         let mut facts = Facts::default();
+        let Ok(token) = OpaqueToken::parse(text) else {
+            return (Rejection::Malformed.into(), facts);
+        };
+        if token.kind() != scheme.carries() {
+            return (Rejection::WrongKind.into(), facts);
+        }
         let verdict = self
-            .decide(scheme, text, method, resource, &mut facts)
+            .decide(scheme, &token, method, resource, &mut facts)
             .await
             .map_or_else(|no| no, Verdict::Allow);
+        facts.family_tag.get_or_insert_with(|| token.family().tag());
         (verdict, facts)
     }
 
     async fn decide(
         &self,
         scheme: Scheme<'_>,
-        text: &str,
+        token: &OpaqueToken,
         method: &str,
         resource: &str,
         facts: &mut Facts,
     ) -> Result<Allowed, Verdict> {
-        let token = OpaqueToken::parse(text).map_err(|_| Rejection::Malformed)?;
-        if token.kind() != scheme.carries() {
-            return Err(Rejection::WrongKind.into());
-        }
-        facts.family_tag = Some(token.family().tag());
         let now = self.world.now();
         // Before anything is read: a proof that is no good costs no I/O.
-        let proof = self.proof(scheme, &token, method, now)?;
+        let proof = self.proof(scheme, token, method, now)?;
         let epoch = self.epoch(now, facts).await?;
         let route = self.policy.find(method, resource);
-        let remembered = match self.recall(&token, epoch.not_before, now) {
-            Some(held) => self
-                .answers_at_once(&held.value, route, now)
-                .await?
-                .then_some(held),
+        let remembered = match self.recall(token, epoch.not_before, now) {
+            Some(held) => self.answers_at_once(held, route, now).await?,
             None => None,
         };
-        let held = if let Some(held) = remembered {
+        let (held, judged) = if let Some(remembered) = remembered {
             facts.identity = Some(Origin::Memory);
-            held
+            remembered
         } else {
             // Another environment may have renewed the JWT meanwhile: a read costs a
             // twentieth of a signature.
             facts.identity = Some(Origin::Item);
-            Held {
+            let held = Held {
                 read_at: now,
-                value: Arc::new(self.read(&token, epoch.not_before, now).await?),
-            }
+                value: Arc::new(self.read(token, epoch.not_before, now).await?),
+            };
+            let judged = judge(&held.value, route, now).map(|route| (route, None));
+            (held, judged)
         };
         let identity = &*held.value;
         facts.subject_tag = Some(identity.opened.subject_tag.clone());
-        facts.route = route.map(|route| route.path.clone());
+        facts.family_tag = Some(identity.family_tag.clone());
         holds_the_key(identity, proof.as_ref())?;
-        let swapped = match judge(identity, route, now) {
-            Ok(route) => {
+        let swapped = match judged {
+            Ok((route, found)) => {
                 self.use_up(proof.as_ref(), route).await?;
-                let minted = self.jwt_for(identity, route, now, facts).await?;
+                let minted = self.jwt_for(identity, route, found, now, facts).await?;
                 Ok((route, minted))
             }
             Err(refusal) => {
@@ -306,7 +316,14 @@ where
         };
         // Only now: nobody may find an identity here whose first use is not noted.
         if facts.identity == Some(Origin::Item) && !identity.is_for_one_use() {
-            let weight = identity.weight();
+            // Signed JWTs cost a read, after which the identity is weighed anew; others are
+            // made for an identity that is remembered.
+            let more = if self.mint.is_dear() {
+                0
+            } else {
+                self.config.audiences.len().saturating_sub(1)
+            };
+            let weight = identity.weight(more);
             self.memory
                 .keep(identity.opened.digest, held.clone(), weight, now);
         }
@@ -314,7 +331,7 @@ where
         let Opened { grant, meta, .. } = &identity.opened;
         Ok(Allowed {
             client_id: meta.client_id().to_owned(),
-            scope: meta.scope.to_string(),
+            scope: identity.scope.clone(),
             denied_fields: route
                 .denied_fields(grant, meta, now)
                 .map(str::to_owned)
@@ -461,43 +478,47 @@ where
         Ok(identity)
     }
 
-    /// Whether what is remembered suffices: the route refuses, or its JWT is there too,
+    /// What is remembered, if it suffices: the route refuses, or its JWT is there too,
     /// or is signed here at no cost.
-    async fn answers_at_once(
+    async fn answers_at_once<'a>(
         &self,
-        identity: &Identity,
-        route: Option<&RouteConfig>,
+        held: Held<Identity>,
+        route: Option<&'a RouteConfig>,
         now: UnixTime,
-    ) -> Result<bool, Outage> {
-        match judge(identity, route, now) {
-            Ok(route) if self.mint.is_dear() => {
-                let found = self.mint.find(identity, &route.audience, now).await?;
-                Ok(found.is_some())
+    ) -> Result<Option<(Held<Identity>, Judged<'a>)>, Outage> {
+        let judged = match judge(&held.value, route, now) {
+            Ok(route) => {
+                let found = self.mint.find(&held.value, &route.audience, now).await?;
+                if found.is_none() && self.mint.is_dear() {
+                    return Ok(None);
+                }
+                Ok((route, found))
             }
-            Ok(_) | Err(_) => Ok(true),
-        }
+            Err(refusal) => Err(refusal),
+        };
+        Ok(Some((held, judged)))
     }
 
-    /// A JWT with enough life left, from memory or item, else a new one.
+    /// The JWT that was found with enough life left, else one from the item, else a
+    /// new one.
     async fn jwt_for(
         &self,
         identity: &Identity,
         route: &RouteConfig,
+        found: Option<Found>,
         now: UnixTime,
         facts: &mut Facts,
     ) -> Result<Minted, Verdict> {
         let audience = &route.audience;
-        let found = match facts.identity {
-            Some(Origin::Memory) => self.mint.find(identity, audience, now).await?,
-            Some(Origin::Item | Origin::Made) | None => None,
-        };
         let found = match found {
             Some(found) => found,
             None => self.mint.find_or_sign(identity, audience, now).await?,
         };
         facts.jwt = Some(found.origin);
         self.note_use(identity, found.slot, now, facts).await?;
-        identity.remember(audience, &found.minted);
+        if found.origin != Origin::Memory {
+            identity.remember(audience, &found.minted);
+        }
         Ok(found.minted)
     }
 
@@ -558,6 +579,9 @@ struct Epoch {
     not_before: UnixTime,
     read_at: UnixTime,
 }
+
+/// A route that lets pass, with its JWT if that was looked for and found; or why not.
+type Judged<'a> = Result<(&'a RouteConfig, Option<Found>), Refusal>;
 
 fn judge<'a>(
     identity: &Identity,

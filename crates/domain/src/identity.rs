@@ -103,6 +103,10 @@ pub enum Origin {
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) family: FamilyId,
+    /// The family's name in logs, and the token's scope as a text: what every answer
+    /// needs is made once.
+    pub(crate) family_tag: String,
+    pub(crate) scope: String,
     pub(crate) opened: Opened,
     /// Whether its first use has still to be noted.
     pub(crate) awaits_first_use: bool,
@@ -143,6 +147,8 @@ impl Identity {
         let entry = grant::find_entry(record, opened.digest).ok_or(TokenFault::Unknown)?;
         Ok(Self {
             family: record.id,
+            family_tag: record.id.tag(),
+            scope: opened.meta.scope.to_string(),
             claims_version: record.claims_version,
             awaits_first_use: opened.meta.notes_first_use && entry.used_at.is_none(),
             state: entry.state,
@@ -165,16 +171,18 @@ impl Identity {
         self.state != TokenState::Live
     }
 
-    /// The bytes that it may come to hold, roughly. What is sealed will be opened.
-    pub(crate) fn weight(&self) -> usize {
+    /// The bytes that it may come to hold, roughly: what is sealed will be opened, and so
+    /// many more JWTs will be made for it where it is.
+    pub(crate) fn weight(&self, more: usize) -> usize {
         let sealed = self.sealed_jwts.values();
         let jwts = self.jwts.lock().unwrap_or_else(PoisonError::into_inner);
+        let sizes = jwts.values().map(|minted| minted.jwt.expose().len());
+        // Before there is any, a JWT is about as large as what it is made of.
+        let size = sizes.clone().max().unwrap_or(self.weight);
         self.weight
             + sealed.map(|jwt| 2 * jwt.as_bytes().len()).sum::<usize>()
-            + jwts
-                .values()
-                .map(|minted| minted.jwt.expose().len())
-                .sum::<usize>()
+            + sizes.sum::<usize>()
+            + more * size
     }
 
     /// The write that has to succeed before a token that is good for one use counts as
@@ -272,7 +280,7 @@ impl Identity {
             .ok()?;
         let slot: Slot = serde_json::from_slice(&plain).ok()?;
         Some(Minted {
-            jwt: Jwt::from_sealed(slot.jwt),
+            jwt: Jwt::from_sealed(slot.jwt)?,
             expires_at: slot.exp,
             kid: kid.into(),
         })

@@ -17,6 +17,7 @@ use serde_json::value::RawValue;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// JWS algorithms that a KMS key can make.
@@ -46,9 +47,9 @@ impl Algorithm {
     }
 }
 
-/// A signed JWT.
+/// A signed JWT: base64url and dots, whoever made it. Clones are one text.
 #[derive(Clone)]
-pub struct Jwt(Zeroizing<String>);
+pub struct Jwt(Arc<Zeroizing<String>>);
 
 impl Jwt {
     /// The compact text, for the one header that hands it on.
@@ -71,8 +72,10 @@ impl Jwt {
     }
 
     /// Takes a text that was a JWT of ours when it was sealed.
-    pub(crate) fn from_sealed(text: String) -> Self {
-        Self(Zeroizing::new(text))
+    pub(crate) fn from_sealed(text: String) -> Option<Self> {
+        let text = Zeroizing::new(text);
+        let is_of_jwt = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+        text.bytes().all(is_of_jwt).then(|| Self(Arc::new(text)))
     }
 }
 
@@ -153,7 +156,7 @@ impl SigningInput {
         let mut text = self.0;
         text.push('.');
         BASE64URL.encode_string(signature, &mut text);
-        Jwt(text)
+        Jwt(Arc::new(text))
     }
 }
 
@@ -381,8 +384,16 @@ mod tests {
         assert_eq!(claims("roles", "scope"), "roles, scope, sub");
         assert_eq!(claims("canary", "email"), "renamed, email, sub");
         assert_eq!(named(serde_json::json!({"aud": text(9)})), "aud");
-        let none = Jwt::from_sealed("x".into()).largest_claims();
+        let none = Jwt::from_sealed("x".into()).unwrap().largest_claims();
         assert_eq!(none.names().count(), 0);
+    }
+
+    #[test]
+    fn d38_what_was_sealed_is_a_jwt_or_nothing() {
+        assert!(Jwt::from_sealed("eyJ9.e-_0.c2ln".into()).is_some());
+        for odd in ["a b", "a\"", "a\\", "a\r\nb", "a=", "é"] {
+            assert!(Jwt::from_sealed(odd.into()).is_none(), "{odd}");
+        }
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub struct DuplicateCookie;
 /// # Errors
 ///
 /// When there are two of this name: the order says nothing (RFC 6265bis §4.2.2).
-pub fn value<'a>(headers: &'a Headers, name: &str) -> Result<Option<&'a str>, DuplicateCookie> {
+pub fn value<'a>(headers: &'a Headers<'_>, name: &str) -> Result<Option<&'a str>, DuplicateCookie> {
     let mut values =
         pairs(headers).filter_map(|(candidate, value)| (candidate == name).then_some(value));
     let first = values.next();
@@ -41,7 +41,7 @@ pub fn value<'a>(headers: &'a Headers, name: &str) -> Result<Option<&'a str>, Du
 }
 
 /// The suffixes of the logins that this browser has under way, each once.
-pub fn pending_logins(headers: &Headers) -> Vec<&str> {
+pub fn pending_logins<'a>(headers: &'a Headers<'_>) -> Vec<&'a str> {
     let mut suffixes: Vec<_> = pairs(headers)
         .filter_map(|(name, _)| name.strip_prefix(LOGIN_PREFIX))
         .filter(|suffix| is_plain(suffix))
@@ -51,7 +51,7 @@ pub fn pending_logins(headers: &Headers) -> Vec<&str> {
     suffixes
 }
 
-fn pairs(headers: &Headers) -> impl Iterator<Item = (&str, &str)> {
+fn pairs<'a>(headers: &'a Headers<'_>) -> impl Iterator<Item = (&'a str, &'a str)> {
     headers
         .all("cookie")
         .flat_map(|line| line.split(';'))
@@ -145,7 +145,7 @@ fn is_plain(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn cookie(line: &str) -> Headers {
+    fn cookie(line: &str) -> Headers<'_> {
         Headers::from_iter([("Cookie", line)])
     }
 
@@ -192,7 +192,8 @@ mod tests {
     #[test]
     fn odd_values_come_through_as_they_are_for_the_token_parser_to_refuse_d18() {
         for odd in ["\"x\"", "%00", "a b", "é"] {
-            let headers = cookie(&format!("{SESSION}={odd}"));
+            let line = format!("{SESSION}={odd}");
+            let headers = cookie(&line);
             assert_eq!(value(&headers, SESSION), Ok(Some(odd)));
         }
     }

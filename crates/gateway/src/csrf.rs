@@ -38,7 +38,11 @@ pub enum Origin {
 /// # Errors
 ///
 /// The first check that fails.
-pub fn judge(headers: &Headers, issuer: &str, allowed_origins: &[String]) -> Result<(), CsrfFault> {
+pub fn judge(
+    headers: &Headers<'_>,
+    issuer: &str,
+    allowed_origins: &[String],
+) -> Result<(), CsrfFault> {
     if headers.one("x-csrf") != Ok(Some("1")) {
         return Err(CsrfFault::Header);
     }
@@ -61,7 +65,7 @@ pub fn judge(headers: &Headers, issuer: &str, allowed_origins: &[String]) -> Res
 ///
 /// [`CsrfFault::Origin`] when it is there, and neither ours nor allowed.
 pub fn origin(
-    headers: &Headers,
+    headers: &Headers<'_>,
     issuer: &str,
     allowed_origins: &[String],
 ) -> Result<Origin, CsrfFault> {

@@ -1,14 +1,16 @@
-//! Request headers as they came: names without case, duplicates kept.
+//! Request headers as they came: names without case, duplicates kept, texts borrowed
+//! from the event where they can be.
 //!
 //! The authorizer reads its events leniently and the HTTP functions read theirs
 //! through `lambda_http`'s types; both hand the result on as this one type, so
 //! that cookies and CSRF are judged by the same code.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// The headers of one request.
 #[derive(Clone, Default)]
-pub struct Headers(Vec<(String, String)>);
+pub struct Headers<'e>(Vec<(Cow<'e, str>, Cow<'e, str>)>);
 
 /// A header occurs twice where it may occur once. Which of the two a program
 /// takes is what an attacker plays on (D27).
@@ -16,10 +18,15 @@ pub struct Headers(Vec<(String, String)>);
 #[error("a header occurs more than once")]
 pub struct DuplicateHeader;
 
-impl Headers {
+impl<'e> Headers<'e> {
+    /// None yet, with room for so many.
+    pub(crate) fn with_capacity(count: usize) -> Self {
+        Self(Vec::with_capacity(count))
+    }
+
     /// Adds a header; one of the same name stays.
-    pub fn push(&mut self, name: &str, value: impl Into<String>) {
-        self.0.push((name.to_ascii_lowercase(), value.into()));
+    pub fn push(&mut self, name: impl Into<Cow<'e, str>>, value: impl Into<Cow<'e, str>>) {
+        self.0.push((name.into(), value.into()));
     }
 
     /// How many there are.
@@ -31,8 +38,8 @@ impl Headers {
     pub fn all<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
         self.0
             .iter()
-            .filter(move |(candidate, _)| candidate.eq_ignore_ascii_case(name))
-            .map(|(_, value)| value.as_str())
+            .filter(move |(other, _)| other.len() == name.len() && is_same(other, name))
+            .map(|(_, value)| &**value)
     }
 
     /// The value of a header that may occur once.
@@ -49,9 +56,9 @@ impl Headers {
         }
     }
 
-    /// The names, in lower case; each as often as it occurs.
+    /// The names as they came; each as often as it occurs.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(name, _)| name.as_str())
+        self.0.iter().map(|(name, _)| &**name)
     }
 
     /// Whether a header occurs.
@@ -61,23 +68,28 @@ impl Headers {
 
     #[cfg(feature = "http")]
     pub(crate) fn remove(&mut self, name: &str) {
-        self.0
-            .retain(|(candidate, _)| !candidate.eq_ignore_ascii_case(name));
+        self.0.retain(|(other, _)| !is_same(other, name));
     }
 }
 
-impl<N: AsRef<str>, V: Into<String>> FromIterator<(N, V)> for Headers {
+/// Names have no case. Most are written alike all the same, which is quicker to see.
+fn is_same(one: &str, other: &str) -> bool {
+    one == other || one.eq_ignore_ascii_case(other)
+}
+
+impl<'e, N: Into<Cow<'e, str>>, V: Into<Cow<'e, str>>> FromIterator<(N, V)> for Headers<'e> {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(headers: I) -> Self {
-        let mut result = Self::default();
-        for (name, value) in headers {
-            result.push(name.as_ref(), value);
-        }
-        result
+        let headers = headers.into_iter();
+        Self(
+            headers
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        )
     }
 }
 
 /// Names alone: values are tokens, cookies, secrets.
-impl fmt::Debug for Headers {
+impl fmt::Debug for Headers<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
             .entries(self.0.iter().map(|(name, _)| name))

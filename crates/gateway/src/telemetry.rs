@@ -9,10 +9,12 @@ mod decision;
 mod lines;
 mod meter;
 mod metric;
+mod start;
 
 pub use decision::Decision;
 pub use meter::{Call, Meter, Metered, Tally};
 pub use metric::Metric;
+pub use start::Start;
 
 use lines::Lines;
 use std::io::Write as _;
@@ -70,7 +72,11 @@ where
 
 /// A closed pipe must not end the function, as `println!` would.
 fn print(line: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+    let mut out = std::io::stdout().lock();
+    // What has no end of line yet waits in the buffer: one write for both.
+    let _ = out
+        .write_all(line.as_bytes())
+        .and_then(|()| out.write_all(b"\n"));
 }
 
 #[cfg(test)]

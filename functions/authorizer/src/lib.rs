@@ -100,6 +100,14 @@ where
         }
     }
 
+    /// Asks for what the first request would have to wait for. If that fails, the request
+    /// tries again.
+    pub async fn warm(&self) {
+        tokio::join!(self.authorizer.warm_roots(), self.authorizer.warm_epoch());
+        // No request's.
+        self.meter.take();
+    }
+
     /// Answers one event. The same bytes as in Lambda, whoever calls.
     ///
     /// # Errors
@@ -136,7 +144,7 @@ where
         result
     }
 
-    async fn judge(&self, event: &AuthorizerEvent) -> Outcome {
+    async fn judge(&self, event: &AuthorizerEvent<'_>) -> Outcome {
         let presented = match self.presented(event) {
             Ok(presented) => presented,
             Err(verdict) => return verdict.into(),
@@ -166,7 +174,7 @@ where
     }
 
     /// The credential, if the request may present one at all from where it comes.
-    fn presented<'a>(&self, event: &'a AuthorizerEvent) -> Result<Credential<'a>, Judged> {
+    fn presented<'a>(&self, event: &'a AuthorizerEvent<'_>) -> Result<Credential<'a>, Judged> {
         let apis = &self.config.authorizer.apis;
         if !apis.is_empty() && !apis.iter().any(|api| event.is_asked_by(api)) {
             return Err(Judged::Unauthorized("foreign_api"));
@@ -197,7 +205,7 @@ where
     }
 
     /// Whether it may be another site's page that presents what a browser holds.
-    fn is_foreign(&self, event: &AuthorizerEvent, presented: Credential<'_>) -> bool {
+    fn is_foreign(&self, event: &AuthorizerEvent<'_>, presented: Credential<'_>) -> bool {
         let (issuer, origins) = (&self.config.issuer, &self.config.allowed_origins);
         let from = || csrf::origin(&event.headers, issuer, origins);
         match (event.kind, presented.scheme) {
@@ -213,7 +221,7 @@ where
         }
     }
 
-    fn log(&self, event: &AuthorizerEvent, outcome: &Outcome, unfit: Option<Unfit>) {
+    fn log(&self, event: &AuthorizerEvent<'_>, outcome: &Outcome, unfit: Option<Unfit>) {
         let (name, reason) = match unfit {
             Some(_) => ("unavailable", "answer_unfit"),
             None => outcome.names(),
@@ -253,9 +261,15 @@ where
     }
 }
 
-/// Many servers read `_` and `-` in a header's name as the same.
+/// Names have no case, and many servers read `_` and `-` in them as the same.
 fn overrides_method(name: &str) -> bool {
-    METHOD_OVERRIDES.contains(&name.replace('_', "-").as_str())
+    let plain = |byte: u8| match byte {
+        b'_' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    };
+    METHOD_OVERRIDES
+        .iter()
+        .any(|known| known.len() == name.len() && known.bytes().eq(name.bytes().map(plain)))
 }
 
 /// Why an answer is not given.
@@ -268,7 +282,7 @@ enum Unfit {
 }
 
 fn unavailable(
-    event: &AuthorizerEvent,
+    event: &AuthorizerEvent<'_>,
     settings: Settings<'_>,
 ) -> Result<Vec<u8>, FunctionFailure> {
     match Answer::Unavailable.encode(event, settings) {

@@ -3,22 +3,24 @@
 use cloakroom_authorizer::Handler;
 use cloakroom_aws::dynamo::{self, DynamoStore};
 use cloakroom_aws::kms::{self, JwtSigner, KeyPlaces, KmsRoots};
-use cloakroom_domain::ports::Roots;
 use cloakroom_gateway::entry;
 use cloakroom_gateway::settings::{self, Env, Need};
-use cloakroom_gateway::telemetry::{self, Format};
+use cloakroom_gateway::telemetry::{self, Format, Start};
 use std::error::Error;
 use std::sync::Arc;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+    let mut start = Start::begin();
     let needs = [Need::Table, Need::ToSign, Need::MacKeys];
     let (settings, config) = settings::load(&Env, &needs)?;
     telemetry::init(&settings.stack, settings.log, Format::Json);
+    start.step("settings");
     let world = cloakroom_aws::world();
     let sdk = cloakroom_aws::sdk_config().await;
     let store = DynamoStore::new(dynamo::Client::new(&sdk), settings.table);
     let kms = kms::Client::new(&sdk);
+    start.step("clients");
     let places = KeyPlaces {
         signing_keys: settings.signing_keys,
         wrapping_key: settings.wrapping_key,
@@ -29,8 +31,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let signer = JwtSigner::new(&config, &places, &kms, store.clone());
     let roots = KmsRoots::new(kms, settings.mac_keys);
     // A failure here does not end the process: the next request tries again.
-    let _ = roots.roots().await;
     let _ = signer.warm(world.clock.now()).await;
+    start.step("signing key");
     let handler = Handler::new(
         Arc::new(config),
         settings.not_before,
@@ -40,6 +42,10 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
         world,
     )
     .behind(settings.origin_secret);
-    // On the heap: the state of all nested calls is large.
+    start.step("policy");
+    // On the heap, as below: the state of all nested calls is large.
+    Box::pin(handler.warm()).await;
+    start.step("root keys and epoch");
+    start.emit();
     Box::pin(entry::run(async |event: &[u8]| handler.handle(event).await)).await
 }

@@ -9,4 +9,4 @@
 mod ports;
 mod step;
 
-pub use step::{STEPS, Step};
+pub use step::{STEPS, Step, event};

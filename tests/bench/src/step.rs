@@ -24,7 +24,7 @@ pub struct Step {
 }
 
 /// All of them, in the order in which a decision takes them.
-pub const STEPS: [Step; 10] = [
+pub const STEPS: [Step; 13] = [
     Step {
         name: "parse and checksum",
         make: parse,
@@ -55,17 +55,63 @@ pub const STEPS: [Step; 10] = [
     },
     Step {
         name: "cached decision, 10 routes",
-        make: || decide(10),
+        make: || decide(&USUAL),
+    },
+    Step {
+        name: "cached decision, 100 routes",
+        make: || {
+            decide(&System {
+                routes: 100,
+                ..USUAL
+            })
+        },
     },
     Step {
         name: "cached decision, 1000 routes",
-        make: || decide(1000),
+        make: || {
+            decide(&System {
+                routes: 1000,
+                ..USUAL
+            })
+        },
+    },
+    Step {
+        name: "cached decision, 16 audiences",
+        make: || {
+            decide(&System {
+                audiences: 16,
+                ..USUAL
+            })
+        },
+    },
+    Step {
+        name: "cached decision, 100 roles",
+        make: || {
+            decide(&System {
+                roles: 100,
+                ..USUAL
+            })
+        },
     },
     Step {
         name: "junk",
         make: refuse,
     },
 ];
+
+/// How large a system is.
+struct System {
+    routes: usize,
+    audiences: usize,
+    /// Of the user.
+    roles: usize,
+}
+
+const USUAL: System = System {
+    routes: 10,
+    audiences: 1,
+    roles: 2,
+};
 
 impl Step {
     /// Sets it up; every call of the result takes the step once.
@@ -81,21 +127,21 @@ impl std::fmt::Debug for Step {
 }
 
 fn parse() -> Box<dyn FnMut()> {
-    let text = login().1.expose().to_owned();
+    let text = login(&USUAL).1.expose().to_owned();
     Box::new(move || {
         black_box(OpaqueToken::parse(black_box(&text)).is_ok());
     })
 }
 
 fn digest() -> Box<dyn FnMut()> {
-    let token = login().1;
+    let token = login(&USUAL).1;
     Box::new(move || {
         black_box(token.digest());
     })
 }
 
 fn unseal() -> Box<dyn FnMut()> {
-    let (record, token) = login();
+    let (record, token) = login(&USUAL);
     let roots = ports::root_keys();
     Box::new(move || {
         black_box(grant::open(black_box(&record), &token, &roots, UnixTime(0), NOW).is_ok());
@@ -103,8 +149,8 @@ fn unseal() -> Box<dyn FnMut()> {
 }
 
 fn policy(routes: usize) -> Box<dyn FnMut()> {
-    let rules = Policy::new(&config(routes));
-    let (grant, meta) = (grant(), meta());
+    let rules = Policy::new(&config(&System { routes, ..USUAL }));
+    let (grant, meta) = (grant(&USUAL), meta());
     Box::new(move || {
         let route = rules
             .find(black_box("GET"), black_box("/api/orders"))
@@ -114,8 +160,8 @@ fn policy(routes: usize) -> Box<dyn FnMut()> {
 }
 
 fn assemble() -> Box<dyn FnMut()> {
-    let config = config(10);
-    let (grant, meta) = (grant(), meta());
+    let config = config(&USUAL);
+    let (grant, meta) = (grant(&USUAL), meta());
     Box::new(move || {
         let audience = config.audiences.first().expect("an audience");
         let claims = AccessClaims::new(
@@ -131,10 +177,10 @@ fn assemble() -> Box<dyn FnMut()> {
     })
 }
 
-fn decide(routes: usize) -> Box<dyn FnMut()> {
-    let (record, token) = login();
+fn decide(system: &System) -> Box<dyn FnMut()> {
+    let (record, token) = login(system);
     let event = event(&format!("Bearer {}", token.expose()));
-    let (handler, runtime) = handler(routes, record);
+    let (handler, runtime) = handler(system, record);
     let once = move || {
         let answer = runtime.block_on(handler.handle(black_box(&event)));
         black_box(answer.expect("an answer"));
@@ -146,16 +192,16 @@ fn decide(routes: usize) -> Box<dyn FnMut()> {
 
 fn refuse() -> Box<dyn FnMut()> {
     let event = event(&format!("Bearer {}", "x".repeat(76)));
-    let (handler, runtime) = handler(10, login().0);
+    let (handler, runtime) = handler(&USUAL, login(&USUAL).0);
     Box::new(move || {
         black_box(runtime.block_on(handler.handle(black_box(&event))).is_err());
     })
 }
 
-fn handler(routes: usize, record: FamilyRecord) -> (Handler<Table, Stamp, Keys>, Runtime) {
+fn handler(system: &System, record: FamilyRecord) -> (Handler<Table, Stamp, Keys>, Runtime) {
     let roots: Arc<RootKeys> = Arc::new(ports::root_keys());
     let handler = Handler::new(
-        Arc::new(config(routes)),
+        Arc::new(config(system)),
         UnixTime(0),
         Table(record),
         Stamp,
@@ -167,13 +213,18 @@ fn handler(routes: usize, record: FamilyRecord) -> (Handler<Table, Stamp, Keys>,
     (handler, runtime.expect("a runtime"))
 }
 
-fn login() -> (FamilyRecord, OpaqueToken) {
+fn login(system: &System) -> (FamilyRecord, OpaqueToken) {
     let roots = ports::root_keys();
-    grant::new_family(&grant(), &meta(), roots.current(), &ports::world()).expect("entropy")
+    grant::new_family(&grant(system), &meta(), roots.current(), &ports::world()).expect("entropy")
 }
 
 /// As they are stored, so that what is added to them has a default here too.
-fn grant() -> Grant {
+fn grant(system: &System) -> Grant {
+    let others = (2..system.roles).map(|n| format!("role-{n}"));
+    let roles: Vec<_> = ["admin".into(), "user".into()]
+        .into_iter()
+        .chain(others)
+        .collect();
     let grant = json!({
         "kind": "grant",
         "client": "app",
@@ -183,7 +234,7 @@ fn grant() -> Grant {
             "iss": "https://idp.example.com",
             "name": "Alice Example",
             "email": "alice@example.com",
-            "roles": ["admin", "user"],
+            "roles": roles,
             "auth_time": NOW.0,
             "acr": "gold",
             "amr": ["pwd", "otp"],
@@ -208,7 +259,7 @@ fn meta() -> TokenMeta {
 }
 
 /// The route that is asked for, among others.
-fn config(routes: usize) -> Config {
+fn config(system: &System) -> Config {
     let mut text = r#"
         config_version = 1
         issuer = "https://app.example.com"
@@ -232,7 +283,10 @@ fn config(routes: usize) -> Config {
         roles = ["user"]
         "#
     .to_owned();
-    for n in 1..routes {
+    for n in 1..system.audiences {
+        let _ = write!(text, "\n[[audiences]]\nid = \"service-{n}\"\n");
+    }
+    for n in 1..system.routes {
         let _ = write!(
             text,
             "\n[[routes]]\nmethod = \"GET\"\npath = \"/api/service-{n}/{{id}}\"\naudience = \"orders\"\n"
@@ -242,7 +296,7 @@ fn config(routes: usize) -> Config {
 }
 
 /// A REST API's REQUEST event with the headers of an ordinary browser.
-fn event(authorization: &str) -> Vec<u8> {
+pub fn event(authorization: &str) -> Vec<u8> {
     let headers = [
         ("Accept", "application/json"),
         ("Accept-Encoding", "gzip, deflate, br"),

@@ -28,15 +28,13 @@ impl Bootstrap {
     pub(super) async fn start(
         program: &Program,
         environment: &BTreeMap<String, String>,
-        verbose: bool,
+        output: Output,
     ) -> Result<Self, Fault> {
         let mut api = RuntimeApi::serve().await?;
-        let output = || {
-            if verbose {
-                Stdio::inherit()
-            } else {
-                Stdio::null()
-            }
+        let output = || match output {
+            Output::Shown => Stdio::inherit(),
+            Output::Kept => Stdio::piped(),
+            Output::Dropped => Stdio::null(),
         };
         let mut command = Command::new(&program.file);
         command
@@ -74,6 +72,13 @@ impl Bootstrap {
             started_in: asked - begun,
             waiting: true,
         })
+    }
+
+    /// Ends the process; what it has written, if that was kept.
+    pub(super) async fn output(mut self) -> Result<String, Fault> {
+        self.child.start_kill()?;
+        let output = self.child.wait_with_output().await?;
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// From exec to the first request for an event.
@@ -122,6 +127,17 @@ impl Bootstrap {
     fn proc(&self, file: &str) -> Option<String> {
         std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id()?)).ok()
     }
+}
+
+/// What becomes of what a program writes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Output {
+    /// For people to see.
+    Shown,
+    /// For [`Bootstrap::output`].
+    Kept,
+    /// To nobody.
+    Dropped,
 }
 
 /// What an answer must be. Refusals are cheap, and would make good figures.

@@ -14,16 +14,18 @@ pub struct Report {
     pub programs: Vec<&'static str>,
     /// What was measured of each.
     pub rows: Vec<Row>,
+    /// What our start consists of, in milliseconds.
+    pub start: BTreeMap<String, f64>,
     /// What was hoped for.
     pub aims: Vec<Aim>,
 }
 
-/// One measure: the less, the better.
+/// One measure.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// Of what.
     pub name: &'static str,
-    /// ms, µs or MB.
+    /// ms, µs, MB or 1/s.
     pub unit: &'static str,
     /// By program; absent where it was not measured or the system does not tell.
     pub figures: BTreeMap<&'static str, f64>,
@@ -120,6 +122,10 @@ impl fmt::Display for Report {
             }
             writeln!(f)?;
         }
+        writeln!(f, "\nour start, ms")?;
+        for (step, took) in &self.start {
+            writeln!(f, "{step:<44}{:>10}", number(Some(*took)))?;
+        }
         writeln!(f, "\n{:<44}{:>10}{:>10}", "", "at most", "reached")?;
         for aim in &self.aims {
             let (limit, reached) = (number(Some(aim.limit)), number(aim.reached));
@@ -184,6 +190,7 @@ mod tests {
                 row("start", &[("a", 3.0), ("b", 2.0)]),
                 row("miss", &[("a", 1.0)]),
             ],
+            start: BTreeMap::new(),
             aims: Vec::new(),
         }
     }

@@ -23,6 +23,9 @@ struct Arguments {
     /// How often the cached case uses one token
     #[arg(long, default_value_t = 5000)]
     repeats: usize,
+    /// How many items there are in the table beside those of the tokens
+    #[arg(long, default_value_t = 0)]
+    items: usize,
     /// Prints JSON
     #[arg(long)]
     json: bool,
@@ -40,6 +43,7 @@ async fn main() -> Result<(), Fault> {
         starts: arguments.starts,
         tokens: arguments.tokens,
         repeats: arguments.repeats,
+        items: arguments.items,
         verbose: arguments.verbose,
     })
     .await?;

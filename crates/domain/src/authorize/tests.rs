@@ -294,7 +294,6 @@ async fn the_facts_say_where_things_came_from_and_nothing_secret() {
         (first.identity, first.jwt, first.epoch_read, first.first_use),
         (Some(Origin::Item), Some(Origin::Made), true, true)
     );
-    assert_eq!(first.route.as_deref(), Some(ORDERS));
     let (verdict, second) = edge.ask(&token, ORDERS).await;
     assert_eq!(
         (
@@ -1073,4 +1072,23 @@ async fn environments_that_remember_one_jwt_have_the_next_one_signed_once() {
         }
     }
     assert_eq!(signer.take_calls(), 2);
+}
+
+#[tokio::test]
+async fn a_jwt_that_is_made_for_a_remembered_identity_was_weighed_before() {
+    let edge = Edge::new();
+    edge.signer.sign_here();
+    let token = edge.paired_token();
+    let held = || {
+        let held = edge.authorizer.memory.recall(token.digest(), UnixTime(NOW));
+        held.unwrap().value
+    };
+    edge.claims(&token, ORDERS).await;
+    let (before, expected) = (held().weight(0), held().weight(1));
+    edge.cost();
+    edge.claims(&token, PROFILE).await;
+    assert_eq!(edge.cost().get, 0, "it was not read again, nor kept anew");
+    let (grown, allowed) = (held().weight(0) - before, expected - before);
+    // An audience may see more than another.
+    assert!((1..=2 * allowed).contains(&grown), "{grown}, {allowed}");
 }

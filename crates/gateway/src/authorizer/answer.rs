@@ -4,7 +4,9 @@ use super::credential::{SUBPROTOCOL, offers_subprotocol};
 use super::event::{AuthorizerEvent, EventKind};
 use crate::entry::FunctionFailure;
 use cloakroom_domain::authorize::Allowed;
+use cloakroom_domain::jwt::Jwt;
 use serde::Serialize;
+use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
 /// API Gateway refuses longer answers (quota L-20859C74).
@@ -112,14 +114,15 @@ struct HttpAnswer {
     is_base64_encoded: bool,
 }
 
-/// What the gateway may map into the request to the service. The JWT is in it once.
+/// What the gateway may map into the request to the service. The JWT is in it once, and
+/// as the text that it becomes: it is most of the answer, and has nothing to escape.
 #[derive(Serialize)]
 struct Context<'a> {
     /// REST can replace `Authorization` by a whole value only.
     #[serde(skip_serializing_if = "Option::is_none")]
-    authorization: Option<String>,
+    authorization: Option<Box<RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    jwt: Option<&'a str>,
+    jwt: Option<Box<RawValue>>,
     client_id: &'a str,
     scope: &'a str,
     subject_tag: &'a str,
@@ -140,20 +143,14 @@ pub struct Settings<'a> {
 
 impl Answer<'_> {
     /// Writes the answer as the event's kind demands.
-    pub fn encode(self, event: &AuthorizerEvent, settings: Settings<'_>) -> Encoded {
+    pub fn encode(self, event: &AuthorizerEvent<'_>, settings: Settings<'_>) -> Encoded {
         let kind = event.kind;
         let document = match (self, kind) {
             (answer, EventKind::FunctionUrl | EventKind::LoadBalancer { .. }) => answer.http(kind),
             (Self::Unavailable, _) => return Encoded::Done(Err(FunctionFailure::Unavailable)),
             (answer, EventKind::AppSync) => answer.appsync(),
             (Self::Unauthorized, _) => return Encoded::Done(Err(FunctionFailure::Unauthorized)),
-            (answer, EventKind::HttpV2) if settings.simple_responses => {
-                let context = answer.context(event);
-                serde_json::to_vec(&SimpleAnswer {
-                    is_authorized: context.is_some(),
-                    context,
-                })
-            }
+            (answer, EventKind::HttpV2) if settings.simple_responses => answer.simple(event),
             (
                 answer,
                 EventKind::RestToken
@@ -178,7 +175,11 @@ impl Answer<'_> {
     /// must not refuse what another key of the cache allows. A TOKEN authorizer's cache
     /// has one key per token: there it is about the routes that ask for the same, or
     /// about the one that was asked for, and refuses all others while it is kept (D34).
-    fn resources(&self, event: &AuthorizerEvent, settings: Settings<'_>) -> Option<Vec<String>> {
+    fn resources(
+        &self,
+        event: &AuthorizerEvent<'_>,
+        settings: Settings<'_>,
+    ) -> Option<Vec<String>> {
         let arn = event.arn.as_ref()?;
         let goes_by_token = event.kind == EventKind::RestToken;
         if !goes_by_token || !matches!(self, Self::Allow { .. }) {
@@ -194,13 +195,21 @@ impl Answer<'_> {
             .collect()
     }
 
-    fn iam(self, event: &AuthorizerEvent, resources: &[String]) -> serde_json::Result<Vec<u8>> {
-        let context = self.context(event);
+    fn simple(self, event: &AuthorizerEvent<'_>) -> serde_json::Result<Vec<u8>> {
+        let context = self.context(event)?;
+        document(&SimpleAnswer {
+            is_authorized: context.is_some(),
+            context,
+        })
+    }
+
+    fn iam(self, event: &AuthorizerEvent<'_>, resources: &[String]) -> serde_json::Result<Vec<u8>> {
+        let context = self.context(event)?;
         let resource = match resources {
             [one] => Resources::One(one),
             many => Resources::Many(many),
         };
-        serde_json::to_vec(&IamAnswer {
+        document(&IamAnswer {
             // Required, and must not be empty.
             principal_id: self
                 .subject_tag()
@@ -224,8 +233,8 @@ impl Answer<'_> {
             Self::Allow { allowed, .. } => (&allowed.denied_fields[..], allowed.reusable_for),
             Self::Forbid { .. } | Self::Unauthorized | Self::Unavailable => (&[][..], 0),
         };
-        let resolver_context = self.context_with(false, None);
-        serde_json::to_vec(&AppSyncAnswer {
+        let resolver_context = self.context_with(false, None)?;
+        document(&AppSyncAnswer {
             is_authorized: resolver_context.is_some(),
             resolver_context,
             denied_fields,
@@ -269,7 +278,7 @@ impl Answer<'_> {
             }
             _ => (Some(headers), None),
         };
-        serde_json::to_vec(&HttpAnswer {
+        document(&HttpAnswer {
             status_code,
             status_description: (kind != EventKind::FunctionUrl).then_some(status),
             headers,
@@ -280,7 +289,7 @@ impl Answer<'_> {
         })
     }
 
-    fn context(&self, event: &AuthorizerEvent) -> Option<Context<'_>> {
+    fn context(&self, event: &AuthorizerEvent<'_>) -> serde_json::Result<Option<Context<'_>>> {
         let is_rest = matches!(event.kind, EventKind::RestToken | EventKind::RestRequest);
         let offered = event.kind == EventKind::WebSocket && offers_subprotocol(&event.headers);
         self.context_with(is_rest, offered.then_some(SUBPROTOCOL))
@@ -290,23 +299,27 @@ impl Answer<'_> {
         &self,
         is_rest: bool,
         subprotocol: Option<&'static str>,
-    ) -> Option<Context<'_>> {
+    ) -> serde_json::Result<Option<Context<'_>>> {
         let Self::Allow {
             allowed,
             subject_tag,
         } = self
         else {
-            return None;
+            return Ok(None);
         };
-        let jwt = allowed.jwt.expose();
-        Some(Context {
-            authorization: is_rest.then(|| format!("Bearer {jwt}")),
-            jwt: (!is_rest).then_some(jwt),
+        let (authorization, jwt) = if is_rest {
+            (Some(quoted("Bearer ", &allowed.jwt)?), None)
+        } else {
+            (None, Some(quoted("", &allowed.jwt)?))
+        };
+        Ok(Some(Context {
+            authorization,
+            jwt,
             client_id: &allowed.client_id,
             scope: &allowed.scope,
             subject_tag,
             subprotocol,
-        })
+        }))
     }
 
     fn subject_tag(&self) -> Option<&str> {
@@ -328,18 +341,33 @@ impl Answer<'_> {
         else {
             return true;
         };
-        [
-            allowed.jwt.expose(),
-            &allowed.client_id,
-            &allowed.scope,
-            subject_tag,
-        ]
-        .iter()
-        .all(|value| {
-            value.bytes().all(|b| {
-                matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
+        // A JWT has nothing else to begin with.
+        [&*allowed.client_id, &*allowed.scope, subject_tag]
+            .iter()
+            .all(|value| {
+                value.bytes().all(|b| {
+                    matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
                     | b'.' | b'_' | b'~' | b':' | b'/' | b'+' | b'=' | b' ' | b'-')
+                })
             })
-        })
     }
+}
+
+/// Of most answers.
+const LENGTH: usize = 2 * 1024;
+
+fn document(answer: &impl Serialize) -> serde_json::Result<Vec<u8>> {
+    let mut document = Vec::with_capacity(LENGTH);
+    serde_json::to_writer(&mut document, answer)?;
+    Ok(document)
+}
+
+/// A JWT as a JSON text.
+fn quoted(prefix: &str, jwt: &Jwt) -> serde_json::Result<Box<RawValue>> {
+    let jwt = jwt.expose();
+    let mut text = String::with_capacity(prefix.len() + jwt.len() + 2);
+    for part in ["\"", prefix, jwt, "\""] {
+        text.push_str(part);
+    }
+    RawValue::from_string(text)
 }

@@ -1,19 +1,22 @@
 //! ARNs of API methods.
 
+use std::borrow::Cow;
+
 /// `arn:aws:execute-api:{region}:{account}:{api}/{stage}/{method}/{path}`
 ///
 /// The path is whatever the client sent, live wildcards included, so nothing of it
 /// ever goes into a policy.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct MethodArn {
-    prefix: String,
-    api: String,
-    stage: String,
-    method: String,
-    path: String,
+pub struct MethodArn<'e> {
+    text: Cow<'e, str>,
+    /// Where in the text each part ends; the next begins one character later.
+    account: usize,
+    api: usize,
+    stage: usize,
+    method: usize,
 }
 
-impl MethodArn {
+impl<'e> MethodArn<'e> {
     /// AWS answers 414 beyond this.
     const MAX_LEN: usize = 1600;
 
@@ -22,7 +25,8 @@ impl MethodArn {
 
     /// Reads a `methodArn` or `routeArn`. Nothing is built from an ARN of another
     /// shape (D37).
-    pub fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: impl Into<Cow<'e, str>>) -> Option<Self> {
+        let text = text.into();
         let mut parts = text.splitn(6, ':');
         let mut part = || parts.next();
         let (arn, partition, service) = (part()?, part()?, part()?);
@@ -30,7 +34,6 @@ impl MethodArn {
         let mut segments = resource.splitn(4, '/');
         let mut segment = || segments.next();
         let (api, stage, method) = (segment()?, segment()?, segment()?);
-        let path = segment().unwrap_or_default();
         let well_formed = text.len() <= Self::MAX_LEN
             && arn == "arn"
             && matches!(partition, "aws" | "aws-cn" | "aws-us-gov")
@@ -41,55 +44,67 @@ impl MethodArn {
             && is_of(api, b"")
             && is_of(stage, b"-_$")
             && is_of(method, b"$");
-        well_formed.then(|| Self {
-            prefix: format!("arn:{partition}:execute-api:{region}:{account}"),
-            api: api.into(),
-            stage: stage.into(),
-            method: method.into(),
-            path: format!("/{path}"),
+        let account = text.len() - resource.len() - 1;
+        let api = account + 1 + api.len();
+        let stage = api + 1 + stage.len();
+        let method = stage + 1 + method.len();
+        well_formed.then_some(Self {
+            text,
+            account,
+            api,
+            stage,
+            method,
         })
     }
 
     /// The account that the API is in.
     pub fn account(&self) -> &str {
-        self.prefix.rsplit(':').next().unwrap_or_default()
+        self.part(0, self.account)
+            .rsplit(':')
+            .next()
+            .unwrap_or_default()
     }
 
     /// `<api id>/<stage>`
-    pub fn api_and_stage(&self) -> String {
-        format!("{}/{}", self.api, self.stage)
+    pub fn api_and_stage(&self) -> Cow<'e, str> {
+        self.shared(self.account + 1, self.stage)
     }
 
     /// The API's id.
     pub fn api(&self) -> &str {
-        &self.api
+        self.part(self.account + 1, self.api)
     }
 
     /// The stage.
     pub fn stage(&self) -> &str {
-        &self.stage
+        self.part(self.api + 1, self.stage)
     }
 
     /// The HTTP method.
-    pub fn method(&self) -> &str {
-        &self.method
+    pub fn method(&self) -> Cow<'e, str> {
+        self.shared(self.stage + 1, self.method)
     }
 
     /// The path as the client sent it, without its query.
-    pub fn path(&self) -> &str {
-        self.path.split('?').next().unwrap_or_default()
+    pub fn path(&self) -> Cow<'e, str> {
+        let end = self.text.len();
+        if self.method == end {
+            return Cow::Borrowed("/");
+        }
+        let query = self.whole_path().find('?');
+        self.shared(self.method, query.map_or(end, |at| self.method + at))
     }
 
     /// Every method of the stage. A finer statement would promise what it cannot
     /// hold, since `*` spans `/` (architecture §4).
     pub fn whole_stage(&self) -> String {
-        format!("{}:{}/{}/*", self.prefix, self.api, self.stage)
+        format!("{}/*", self.part(0, self.stage))
     }
 
     /// This method and path alone, if nothing in them can mean more than itself: the
     /// path is the client's, and `*` in it would be a live wildcard.
     pub fn alone(&self) -> Option<String> {
-        self.of(&self.method, &self.path)
+        self.of(&self.method(), self.whole_path())
     }
 
     /// A method and a path of the same stage; see [`MethodArn::alone`].
@@ -97,8 +112,27 @@ impl MethodArn {
         let is_plain = path
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"/-._~%!&'()+,;=:@".contains(&b));
-        let text = format!("{}:{}/{}/{method}{path}", self.prefix, self.api, self.stage);
+        let text = format!("{}/{method}{path}", self.part(0, self.stage));
         (is_plain && text.len() <= Self::MAX_RESOURCE).then_some(text)
+    }
+
+    fn whole_path(&self) -> &str {
+        match self.part(self.method, self.text.len()) {
+            "" => "/",
+            path => path,
+        }
+    }
+
+    fn part(&self, start: usize, end: usize) -> &str {
+        self.text.get(start..end).unwrap_or_default()
+    }
+
+    /// A part that outlives the ARN.
+    fn shared(&self, start: usize, end: usize) -> Cow<'e, str> {
+        match &self.text {
+            Cow::Borrowed(text) => Cow::Borrowed(text.get(start..end).unwrap_or_default()),
+            Cow::Owned(_) => Cow::Owned(self.part(start, end).to_owned()),
+        }
     }
 }
 
@@ -120,7 +154,11 @@ mod tests {
         let arn = MethodArn::parse(GOOD).unwrap();
         assert_eq!(arn.account(), "111122223333");
         assert_eq!(arn.api_and_stage(), "abc123/prod");
-        assert_eq!((arn.method(), arn.path()), ("GET", "/api/orders"));
+        assert_eq!((&*arn.method(), &*arn.path()), ("GET", "/api/orders"));
+        assert_eq!((arn.api(), arn.stage()), ("abc123", "prod"));
+        let owned = MethodArn::parse(GOOD.to_owned()).unwrap();
+        assert_eq!(owned, arn);
+        assert_eq!(owned.path(), arn.path());
         assert_eq!(
             arn.whole_stage(),
             "arn:aws:execute-api:eu-west-1:111122223333:abc123/prod/*"
@@ -128,11 +166,29 @@ mod tests {
     }
 
     #[test]
+    fn a_path_ends_where_its_query_begins_and_is_never_empty() {
+        let path = |rest: &str| {
+            let text = format!("arn:aws:execute-api:eu-west-1:111122223333:abc123/prod/GET{rest}");
+            let arn = MethodArn::parse(text).unwrap();
+            (arn.path().into_owned(), arn.alone())
+        };
+        let alone = |path: &str| {
+            Some(format!(
+                "arn:aws:execute-api:eu-west-1:111122223333:abc123/prod/GET{path}"
+            ))
+        };
+        assert_eq!(path(""), ("/".to_owned(), alone("/")));
+        assert_eq!(path("/"), ("/".to_owned(), alone("/")));
+        assert_eq!(path("/a/b"), ("/a/b".to_owned(), alone("/a/b")));
+        assert_eq!(path("/a?b=/c"), ("/a".to_owned(), None));
+    }
+
+    #[test]
     fn nothing_of_the_path_gets_into_a_policy() {
         for path in ["*", "api/*", "?*", "%2A", "a:b/../*", "${aws:x}"] {
             let text = format!("arn:aws:execute-api:eu-west-1:111122223333:abc123/prod/GET/{path}");
             assert_eq!(
-                MethodArn::parse(&text).unwrap().whole_stage(),
+                MethodArn::parse(text).unwrap().whole_stage(),
                 "arn:aws:execute-api:eu-west-1:111122223333:abc123/prod/*",
                 "D34"
             );
@@ -143,7 +199,7 @@ mod tests {
     fn a_path_stands_for_itself_only_if_nothing_in_it_is_a_wildcard() {
         let alone = |path: &str| {
             let text = format!("arn:aws:execute-api:eu-west-1:111122223333:abc123/prod/GET/{path}");
-            MethodArn::parse(&text).unwrap().alone()
+            MethodArn::parse(text).unwrap().alone()
         };
         assert_eq!(alone("api/orders").as_deref(), Some(GOOD));
         for path in ["api/*", "api/o?ders", "${aws:x}", "{id}", "\"", "\u{e9}"] {
@@ -172,7 +228,7 @@ mod tests {
             assert_eq!(MethodArn::parse(text), None, "{text}");
         }
         assert_eq!(
-            MethodArn::parse(&format!("{GOOD}{}", "a".repeat(1600))),
+            MethodArn::parse(format!("{GOOD}{}", "a".repeat(1600))),
             None
         );
     }

@@ -67,7 +67,10 @@ impl Missing {
 /// # Errors
 ///
 /// [`Missing`] if there is none, or not exactly one.
-pub fn credential(event: &AuthorizerEvent, edge: Edge) -> Result<Credential<'_>, Missing> {
+pub fn credential<'a>(
+    event: &'a AuthorizerEvent<'_>,
+    edge: Edge,
+) -> Result<Credential<'a>, Missing> {
     match event.kind {
         EventKind::WebSocket => of_websocket(event),
         EventKind::AppSync => of_appsync(event),
@@ -80,7 +83,7 @@ pub fn credential(event: &AuthorizerEvent, edge: Edge) -> Result<Credential<'_>,
     }
 }
 
-fn of_request(event: &AuthorizerEvent, edge: Edge) -> Result<Credential<'_>, Missing> {
+fn of_request<'a>(event: &'a AuthorizerEvent<'_>, edge: Edge) -> Result<Credential<'a>, Missing> {
     let headers = &event.headers;
     let one = |name| headers.one(name).map_err(|_| Missing::Ambiguous);
     let renamed = if event.kind.is_http_api() {
@@ -108,7 +111,7 @@ fn of_request(event: &AuthorizerEvent, edge: Edge) -> Result<Credential<'_>, Mis
 
 /// A WebSocket API has no cache, so the cookie may come to it in every topology, and
 /// the edge function does not stand before it: `Session` is nobody's to say.
-fn of_websocket(event: &AuthorizerEvent) -> Result<Credential<'_>, Missing> {
+fn of_websocket<'a>(event: &'a AuthorizerEvent<'_>) -> Result<Credential<'a>, Missing> {
     let headers = &event.headers;
     let header = headers
         .one("authorization")
@@ -133,7 +136,7 @@ fn of_websocket(event: &AuthorizerEvent) -> Result<Credential<'_>, Missing> {
 
 /// The ticket among the subprotocols. Any other token there is misplaced: what a client
 /// offers is written down in more places than a credential should be.
-fn ticket(headers: &Headers) -> Result<Option<&str>, Missing> {
+fn ticket<'a>(headers: &'a Headers<'_>) -> Result<Option<&'a str>, Missing> {
     let mut tokens = subprotocols(headers).filter(|offered| offered.starts_with("cr_"));
     match (tokens.next(), tokens.next()) {
         (None, _) => Ok(None),
@@ -148,11 +151,11 @@ fn ticket(headers: &Headers) -> Result<Option<&str>, Missing> {
 }
 
 /// Whether a WebSocket offers our subprotocol, which has then to be chosen.
-pub(super) fn offers_subprotocol(headers: &Headers) -> bool {
+pub(super) fn offers_subprotocol(headers: &Headers<'_>) -> bool {
     subprotocols(headers).any(|offered| offered == SUBPROTOCOL)
 }
 
-fn subprotocols(headers: &Headers) -> impl Iterator<Item = &str> {
+fn subprotocols<'a>(headers: &'a Headers<'_>) -> impl Iterator<Item = &'a str> {
     headers
         .all(SUBPROTOCOLS)
         .flat_map(|line| line.split(','))
@@ -161,7 +164,7 @@ fn subprotocols(headers: &Headers) -> impl Iterator<Item = &str> {
 
 /// AppSync hands over the whole header. Its clients send the bare token: a scheme
 /// would be taken for that of another of its modes.
-fn of_appsync(event: &AuthorizerEvent) -> Result<Credential<'_>, Missing> {
+fn of_appsync<'a>(event: &'a AuthorizerEvent<'_>) -> Result<Credential<'a>, Missing> {
     match event.headers.one("authorization") {
         Err(_) => Err(Missing::Ambiguous),
         Ok(None) => Err(Missing::Nothing),
@@ -177,7 +180,7 @@ fn of_appsync(event: &AuthorizerEvent) -> Result<Credential<'_>, Missing> {
 /// Exactly one space (RFC 6750 §2.1); the scheme's case does not matter
 /// (RFC 9110 §11.1), but only the edge function writes `Session`.
 fn from_header<'a>(
-    event: &'a AuthorizerEvent,
+    event: &'a AuthorizerEvent<'_>,
     value: &'a str,
     edge: Edge,
 ) -> Result<Credential<'a>, Missing> {

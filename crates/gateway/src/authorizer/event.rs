@@ -5,28 +5,30 @@ use super::json::{Object, Value};
 use crate::headers::Headers;
 use crate::path::without_stage;
 use cloakroom_domain::policy;
+use std::borrow::Cow;
 
-/// A question of a gateway.
+/// A question of a gateway. Its texts are those of the event, but where that had them
+/// escaped.
 #[derive(Debug)]
-pub struct AuthorizerEvent {
+pub struct AuthorizerEvent<'e> {
     /// How the answer must look.
     pub kind: EventKind,
     /// Who asks: `<api id>/<stage>`, an AppSync API's id, a target group's ARN.
-    pub asker: String,
+    pub asker: Cow<'e, str>,
     /// What an IAM answer is about; the kinds that have no such answer have none.
-    pub arn: Option<MethodArn>,
+    pub arn: Option<MethodArn<'e>>,
     /// The HTTP method that the gateway matched, `CONNECT` for a WebSocket.
-    pub method: String,
+    pub method: Cow<'e, str>,
     /// The resource that the gateway matched: a path with its variables. Empty if we
     /// cannot be sure that everybody reads the path as we do; that matches no route.
-    pub resource: String,
+    pub resource: Cow<'e, str>,
     /// The path below our own URL, as the client sent it. Decides nothing: a proof of
     /// possession must be about it. Empty where none can come.
-    pub path: String,
+    pub path: Cow<'e, str>,
     /// The client's headers, cookies among them.
-    pub headers: Headers,
+    pub headers: Headers<'e>,
     /// The gateway's id of the request.
-    pub request_id: String,
+    pub request_id: Cow<'e, str>,
 }
 
 /// How the answer must look.
@@ -86,7 +88,7 @@ impl EventKind {
 #[error("not an authorizer event of a known kind")]
 pub struct UnknownEvent;
 
-impl AuthorizerEvent {
+impl<'e> AuthorizerEvent<'e> {
     /// Whether it is `name` who asks, as [`AuthorizerEvent::asker`] says it; an API may
     /// also be named with the account that it must be in.
     pub fn is_asked_by(&self, name: &str) -> bool {
@@ -103,8 +105,10 @@ impl AuthorizerEvent {
     ///
     /// [`UnknownEvent`] for what has another shape, contradicts itself, or belongs
     /// to a kind of API that we do not answer.
-    pub fn parse(bytes: &[u8]) -> Result<Self, UnknownEvent> {
-        let event: Object<'_> = serde_json::from_slice(bytes).map_err(|_| UnknownEvent)?;
+    pub fn parse(bytes: &'e [u8]) -> Result<Self, UnknownEvent> {
+        // Once for all of it: of bytes, each text would be looked at by itself.
+        let text = str::from_utf8(bytes).map_err(|_| UnknownEvent)?;
+        let event: Object<'e> = serde_json::from_str(text).map_err(|_| UnknownEvent)?;
         let version = event.get("version").and_then(Value::as_str);
         let read = match (event.get("type").map(Value::as_str), version) {
             (Some(Some("TOKEN")), None) => Self::token(&event),
@@ -127,64 +131,62 @@ impl AuthorizerEvent {
         let one = |name| self.headers.one(name).ok().flatten().unwrap_or_default();
         let method = one("x-forwarded-method").to_owned();
         let uri = one("x-forwarded-uri");
-        let path = uri.split(['?', '#']).next().unwrap_or_default();
-        self.resource = plain(path).to_owned();
-        self.path = path.to_owned();
-        self.method = method;
+        let path = uri.split(['?', '#']).next().unwrap_or_default().to_owned();
+        self.resource = plain(path.clone().into());
+        self.path = path.into();
+        self.method = method.into();
     }
 
     /// The gateway hands over one header and the path that the client sent.
-    fn token(event: &Object<'_>) -> Option<Self> {
+    fn token(event: &Object<'e>) -> Option<Self> {
         let arn = MethodArn::parse(text(event, "methodArn"))?;
         let mut headers = Headers::default();
-        if let Some(value) = event.get("authorizationToken").and_then(Value::as_str) {
+        if let Some(value) = event.get("authorizationToken").and_then(Value::as_text) {
             headers.push("authorization", value);
         }
         Some(Self {
             kind: EventKind::RestToken,
             asker: arn.api_and_stage(),
-            method: arn.method().to_owned(),
-            resource: plain(arn.path()).to_owned(),
-            path: arn.path().to_owned(),
+            method: arn.method(),
+            resource: plain(arn.path()),
+            path: arn.path(),
             headers,
-            request_id: String::new(),
+            request_id: Cow::default(),
             arn: Some(arn),
         })
     }
 
-    fn request(kind: EventKind, event: &Object<'_>) -> Option<Self> {
+    fn request(kind: EventKind, event: &Object<'e>) -> Option<Self> {
         let context = object(event, "requestContext")?;
         let arn = MethodArn::parse(text(event, "methodArn"))?;
         let headers = headers_v1(event)?;
         let method = text(event, "httpMethod");
         let resource = text(event, "resource");
-        let agrees = is_or_absent(context, "httpMethod", method)
-            && is_or_absent(context, "resourcePath", resource)
+        let agrees = is_or_absent(context, "httpMethod", &method)
+            && is_or_absent(context, "resourcePath", &resource)
             && belongs(context, &arn)
             && arn.method() == method
             // A WebSocket must not be answered as if it were a request.
             && !context.contains_key("connectionId");
-        let path = text(event, "path");
-        let path = if kind.is_http_api() {
-            without_stage(path, Some(arn.stage()))
-        } else {
-            path
-        };
+        let mut path = text(event, "path");
+        if kind.is_http_api() {
+            path = below_stage(path, &arn);
+        }
         agrees.then(|| Self {
             kind,
             asker: arn.api_and_stage(),
-            method: method.to_owned(),
-            resource: resource.to_owned(),
-            path: path.to_owned(),
+            method,
+            resource,
+            path,
             headers,
-            request_id: text(context, "requestId").to_owned(),
+            request_id: text(context, "requestId"),
             arn: Some(arn),
         })
     }
 
     /// The one event of a WebSocket that is authorized: what comes after it comes over
     /// the connection that it opened.
-    fn websocket(event: &Object<'_>) -> Option<Self> {
+    fn websocket(event: &Object<'e>) -> Option<Self> {
         let context = object(event, "requestContext")?;
         let arn = MethodArn::parse(text(event, "methodArn"))?;
         let headers = headers_v1(event)?;
@@ -196,16 +198,16 @@ impl AuthorizerEvent {
         agrees.then(|| Self {
             kind: EventKind::WebSocket,
             asker: arn.api_and_stage(),
-            method: policy::CONNECT.to_owned(),
-            resource: policy::CONNECT_PATH.to_owned(),
-            path: String::new(),
+            method: policy::CONNECT.into(),
+            resource: policy::CONNECT_PATH.into(),
+            path: Cow::default(),
             headers,
-            request_id: text(context, "requestId").to_owned(),
+            request_id: text(context, "requestId"),
             arn: Some(arn),
         })
     }
 
-    fn request_v2(event: &Object<'_>) -> Option<Self> {
+    fn request_v2(event: &Object<'e>) -> Option<Self> {
         let context = object(event, "requestContext")?;
         let http = object(context, "http")?;
         let arn = MethodArn::parse(text(event, "routeArn"))?;
@@ -213,45 +215,45 @@ impl AuthorizerEvent {
         let route = text(event, "routeKey");
         // `GET /orders/{id}`, `ANY /orders`, or `$default`.
         let resource = match route.split_once(' ') {
-            Some((verb, resource)) if verb == "ANY" || verb == method => resource,
-            None if route == "$default" => "/{proxy+}",
+            Some((verb, resource)) if verb == "ANY" || verb == method => resource.to_owned(),
+            None if route == "$default" => "/{proxy+}".to_owned(),
             _ => return None,
         };
-        let agrees = is_or_absent(context, "routeKey", route) && belongs(context, &arn);
+        let agrees = is_or_absent(context, "routeKey", &route) && belongs(context, &arn);
         agrees.then(|| Self {
             kind: EventKind::HttpV2,
             asker: arn.api_and_stage(),
-            method: method.to_owned(),
-            resource: resource.to_owned(),
-            path: without_stage(text(event, "rawPath"), Some(arn.stage())).to_owned(),
+            method,
+            resource: resource.into(),
+            path: below_stage(text(event, "rawPath"), &arn),
             headers: headers_v2(event),
-            request_id: text(context, "requestId").to_owned(),
+            request_id: text(context, "requestId"),
             arn: Some(arn),
         })
     }
 
     /// What an operation is called, and what it selects, is its sender's to say: the
     /// route is the request that all of them are, and fields are held back one by one.
-    fn appsync(event: &Object<'_>) -> Option<Self> {
+    fn appsync(event: &Object<'e>) -> Option<Self> {
         let context = object(event, "requestContext")?;
         let asker = text(context, "apiId");
-        let token = event.get("authorizationToken").and_then(Value::as_str)?;
+        let token = event.get("authorizationToken").and_then(Value::as_text)?;
         let mut headers = Headers::default();
         headers.push("authorization", token);
         let (method, resource) = policy::GRAPHQL;
         (!asker.is_empty()).then(|| Self {
             kind: EventKind::AppSync,
-            asker: asker.to_owned(),
+            asker,
             arn: None,
-            method: method.to_owned(),
-            resource: resource.to_owned(),
-            path: String::new(),
+            method: method.into(),
+            resource: resource.into(),
+            path: Cow::default(),
             headers,
-            request_id: text(context, "requestId").to_owned(),
+            request_id: text(context, "requestId"),
         })
     }
 
-    fn function_url(event: &Object<'_>) -> Option<Self> {
+    fn function_url(event: &Object<'e>) -> Option<Self> {
         let context = object(event, "requestContext")?;
         let http = object(context, "http")?;
         let (url, stage) = (text(context, "apiId"), text(context, "stage"));
@@ -260,20 +262,20 @@ impl AuthorizerEvent {
         let agrees = text(context, "domainName").contains(".lambda-url.")
             && text(event, "routeKey") == "$default"
             && !url.is_empty()
-            && is_or_absent(http, "path", path);
+            && is_or_absent(http, "path", &path);
         agrees.then(|| Self {
             kind: EventKind::FunctionUrl,
-            asker: format!("{url}/{stage}"),
+            asker: format!("{url}/{stage}").into(),
             arn: None,
-            method: text(http, "method").to_owned(),
-            resource: plain(path).to_owned(),
-            path: path.to_owned(),
+            method: text(http, "method"),
+            resource: plain(path.clone()),
+            path,
             headers: headers_v2(event),
-            request_id: text(context, "requestId").to_owned(),
+            request_id: text(context, "requestId"),
         })
     }
 
-    fn load_balancer(event: &Object<'_>) -> Option<Self> {
+    fn load_balancer(event: &Object<'e>) -> Option<Self> {
         let elb = object(object(event, "requestContext")?, "elb")?;
         let asker = text(elb, "targetGroupArn");
         let multi_value_headers = object(event, "multiValueHeaders").is_some();
@@ -287,15 +289,15 @@ impl AuthorizerEvent {
             .unwrap_or_default()
             .to_owned();
         (!asker.is_empty()).then(|| Self {
-            request_id,
+            request_id: request_id.into(),
             kind: EventKind::LoadBalancer {
                 multi_value_headers,
             },
-            asker: asker.to_owned(),
+            asker,
             arn: None,
-            method: text(event, "httpMethod").to_owned(),
-            resource: plain(text(event, "path")).to_owned(),
-            path: text(event, "path").to_owned(),
+            method: text(event, "httpMethod"),
+            resource: plain(text(event, "path")),
+            path: text(event, "path"),
             headers,
         })
     }
@@ -314,11 +316,18 @@ fn is_connect(event: &Object<'_>) -> bool {
 /// behind us may decode it, resolve its dots, and cut off what follows a `;` (RFC 3986
 /// §3.3; servlet containers do), and so come to another resource than the one that was
 /// judged (D34).
-fn plain(path: &str) -> &str {
+fn plain(path: Cow<'_, str>) -> Cow<'_, str> {
     let is_plain = !path.split('/').any(|segment| matches!(segment, "." | ".."))
         && !path.contains(';')
-        && encodes_nothing_else(path);
-    if is_plain { path } else { "" }
+        && encodes_nothing_else(&path);
+    if is_plain { path } else { Cow::default() }
+}
+
+fn below_stage<'e>(path: Cow<'e, str>, arn: &MethodArn<'_>) -> Cow<'e, str> {
+    match path {
+        Cow::Borrowed(path) => without_stage(path, Some(arn.stage())).into(),
+        Cow::Owned(path) => without_stage(&path, Some(arn.stage())).to_owned().into(),
+    }
 }
 
 /// Whether only what can be part of no pattern is encoded: a space, and characters beyond
@@ -346,13 +355,14 @@ fn encodes_nothing_else(path: &str) -> bool {
 ///
 /// Each of `headers` is compared with all the others, so there is a limit to them, which
 /// no gateway comes near.
-fn headers_v1(event: &Object<'_>) -> Option<Headers> {
+fn headers_v1<'e>(event: &Object<'e>) -> Option<Headers<'e>> {
     let (lists, singles) = (object(event, "multiValueHeaders"), object(event, "headers"));
-    let mut headers = Headers::default();
+    let count = lists.or(singles).map_or(0, Object::len);
+    let mut headers = Headers::with_capacity(count.min(MAX_HEADERS));
     for (name, values) in lists.into_iter().flatten() {
         for value in values.as_array().into_iter().flatten() {
-            if let Some(value) = value.as_str() {
-                headers.push(name, value);
+            if let Some(value) = value.as_text() {
+                headers.push(name.clone(), value);
             }
         }
     }
@@ -360,10 +370,10 @@ fn headers_v1(event: &Object<'_>) -> Option<Headers> {
         return None;
     }
     for (name, value) in singles.into_iter().flatten() {
-        if let Some(value) = value.as_str()
+        if let Some(value) = value.as_text()
             && !headers.all(name).any(|each| each == value)
         {
-            headers.push(name, value);
+            headers.push(name.clone(), value);
         }
     }
     Some(headers)
@@ -371,25 +381,25 @@ fn headers_v1(event: &Object<'_>) -> Option<Headers> {
 
 /// Duplicates are joined with commas here, which no token contains. Cookies come apart
 /// from the headers; where a header comes too, it says the same.
-fn headers_v2(event: &Object<'_>) -> Headers {
+fn headers_v2<'e>(event: &Object<'e>) -> Headers<'e> {
     let mut headers = Headers::default();
     let cookies = event.get("cookies").and_then(Value::as_array);
     for (name, value) in object(event, "headers").into_iter().flatten() {
         let told_apart = cookies.is_some() && name.eq_ignore_ascii_case("cookie");
-        if let Some(value) = value.as_str()
+        if let Some(value) = value.as_text()
             && !told_apart
         {
-            headers.push(name, value);
+            headers.push(name.clone(), value);
         }
     }
-    for cookie in cookies.into_iter().flatten().filter_map(Value::as_str) {
+    for cookie in cookies.into_iter().flatten().filter_map(Value::as_text) {
         headers.push("cookie", cookie);
     }
     headers
 }
 
 /// An event that names one API in its ARN and another beside it is nobody's.
-fn belongs(context: &Object<'_>, arn: &MethodArn) -> bool {
+fn belongs(context: &Object<'_>, arn: &MethodArn<'_>) -> bool {
     is_or_absent(context, "accountId", arn.account())
         && is_or_absent(context, "apiId", arn.api())
         && is_or_absent(context, "stage", arn.stage())
@@ -407,6 +417,6 @@ fn object<'o, 'a>(event: &'o Object<'a>, name: &str) -> Option<&'o Object<'a>> {
 }
 
 /// Empty if it is absent or no string; nothing that matters may be empty.
-fn text<'o>(event: &'o Object<'_>, name: &str) -> &'o str {
-    event.get(name).and_then(Value::as_str).unwrap_or_default()
+fn text<'e>(event: &Object<'e>, name: &str) -> Cow<'e, str> {
+    event.get(name).and_then(Value::as_text).unwrap_or_default()
 }

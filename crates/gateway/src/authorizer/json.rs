@@ -26,6 +26,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// As [`Value::as_str`], and outlives this.
+    pub(super) fn as_text(&self) -> Option<Cow<'a, str>> {
+        match self {
+            Self::Text(text) => Some(text.clone()),
+            Self::Null | Self::Array(_) | Self::Object(_) | Self::Other => None,
+        }
+    }
+
     pub(super) fn as_array(&self) -> Option<&[Value<'a>]> {
         match self {
             Self::Array(values) => Some(values),
@@ -64,14 +72,14 @@ impl<'a> Object<'a> {
 }
 
 impl<'o, 'a> IntoIterator for &'o Object<'a> {
-    type Item = (&'o str, &'o Value<'a>);
+    type Item = (&'o Cow<'a, str>, &'o Value<'a>);
     type IntoIter = std::iter::Map<
         std::slice::Iter<'o, (Cow<'a, str>, Value<'a>)>,
         fn(&'o (Cow<'a, str>, Value<'a>)) -> Self::Item,
     >;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter().map(|(name, value)| (name.as_ref(), value))
+        self.0.iter().map(|(name, value)| (name, value))
     }
 }
 
@@ -153,7 +161,8 @@ impl<'de> Deserialize<'de> for Value<'de> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value<'de>, A::Error> {
-                let mut values = Vec::new();
+                // The list of a header's values: of most there is one.
+                let mut values = Vec::with_capacity(1);
                 while let Some(value) = seq.next_element()? {
                     values.push(value);
                 }
@@ -163,9 +172,87 @@ impl<'de> Deserialize<'de> for Value<'de> {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value<'de>, A::Error> {
                 let mut members = Vec::new();
                 while let Some(Text(name)) = map.next_key()? {
-                    members.push((name, map.next_value()?));
+                    if is_looked_at(&name) {
+                        if members.is_empty() {
+                            members.reserve(MEMBERS);
+                        }
+                        members.push((name, map.next_value()?));
+                    } else {
+                        let Skipped = map.next_value()?;
+                    }
                 }
                 Ok(Value::Object(Object(members)))
+            }
+        }
+
+        deserializer.deserialize_any(Anything)
+    }
+}
+
+/// Of most objects; the others grow.
+const MEMBERS: usize = 16;
+
+/// The large parts of an event that decide nothing. A header or a member of such a name
+/// is not looked at anywhere.
+fn is_looked_at(name: &str) -> bool {
+    !matches!(
+        name,
+        "queryStringParameters"
+            | "multiValueQueryStringParameters"
+            | "pathParameters"
+            | "stageVariables"
+            | "identity"
+            | "body"
+    )
+}
+
+/// What is not looked at. It is read all the same: an event is refused for what is wrong
+/// in any part of it, its depth too (D60), which `IgnoredAny` would let pass.
+struct Skipped;
+
+impl<'de> Deserialize<'de> for Skipped {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Anything;
+
+        impl<'de> Visitor<'de> for Anything {
+            type Value = Skipped;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("JSON")
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<Skipped, E> {
+                Ok(Skipped)
+            }
+
+            fn visit_bool<E: Error>(self, _: bool) -> Result<Skipped, E> {
+                Ok(Skipped)
+            }
+
+            fn visit_i64<E: Error>(self, _: i64) -> Result<Skipped, E> {
+                Ok(Skipped)
+            }
+
+            fn visit_u64<E: Error>(self, _: u64) -> Result<Skipped, E> {
+                Ok(Skipped)
+            }
+
+            fn visit_f64<E: Error>(self, _: f64) -> Result<Skipped, E> {
+                Ok(Skipped)
+            }
+
+            fn visit_str<E: Error>(self, _: &str) -> Result<Skipped, E> {
+                Ok(Skipped)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Skipped, A::Error> {
+                while let Some(Skipped) = seq.next_element()? {}
+                Ok(Skipped)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Skipped, A::Error> {
+                while let Some((Skipped, Skipped)) = map.next_entry()? {}
+                Ok(Skipped)
             }
         }
 
@@ -190,14 +277,14 @@ mod tests {
 
     #[test]
     fn any_shape_is_read_and_the_last_of_a_name_wins() {
-        let text = r#"{"x":1,"x":[null,true,-1,1.5,{"y":"z"}]}"#;
+        let text = r#"{"x":1,"x":[null,true,-1,1.5,{"y":"z"}],"body":{"left":["out",1]}}"#;
         let event: Object<'_> = serde_json::from_str(text).unwrap();
         let list = event.get("x").and_then(Value::as_array).unwrap();
         assert_eq!(list.len(), 5);
         assert!(matches!(list[0], Value::Null));
         let inner = list[4].as_object().unwrap();
         assert_eq!(inner.get("y").and_then(Value::as_str), Some("z"));
-        assert!(!event.contains_key("y"));
+        assert!(!event.contains_key("y") && !event.contains_key("body"));
     }
 
     #[test]
@@ -207,5 +294,13 @@ mod tests {
         }
         let deep = format!("{}1{}", r#"{"a":"#.repeat(200), "}".repeat(200));
         assert!(serde_json::from_str::<Object<'_>>(&deep).is_err());
+        // Nor is there anything else wrong where nobody looks (D60).
+        let body = |value: &str| format!(r#"{{"body":{value}}}"#);
+        let fit = body(&format!("{}1{}", "[".repeat(100), "]".repeat(100)));
+        assert!(serde_json::from_str::<Object<'_>>(&fit).is_ok());
+        let deep = body(&format!("{}1{}", "[".repeat(200), "]".repeat(200)));
+        for text in [&deep, &body("tru"), &body(r#""\q""#), &body(r#"{"a"}"#)] {
+            assert!(serde_json::from_str::<Object<'_>>(text).is_err(), "{text}");
+        }
     }
 }

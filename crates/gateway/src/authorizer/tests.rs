@@ -117,8 +117,9 @@ fn all() -> [(EventKind, Value); 4] {
     ]
 }
 
-fn parse(event: &Value) -> Result<AuthorizerEvent, UnknownEvent> {
-    AuthorizerEvent::parse(event.to_string().as_bytes())
+/// Borrows from a text that stays, like the test that asks.
+fn parse(event: &Value) -> Result<AuthorizerEvent<'static>, UnknownEvent> {
+    AuthorizerEvent::parse(event.to_string().leak().as_bytes())
 }
 
 /// The event, changed at a JSON pointer.
@@ -435,7 +436,10 @@ mod credentials {
     ) -> Result<(Scheme<'static>, String, bool), Missing> {
         let event = AuthorizerEvent {
             kind,
-            headers: headers.iter().copied().collect(),
+            headers: headers
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             ..parse(&rest_request()).unwrap()
         };
         // As long as the test run, so that what is found outlives the event.

@@ -101,11 +101,11 @@ fn read_v2(event: &[u8]) -> Result<Request, BadRequest> {
     })
 }
 
-fn headers(map: &HeaderMap) -> Result<Headers, BadRequest> {
+fn headers(map: &HeaderMap) -> Result<Headers<'static>, BadRequest> {
     map.iter()
         .map(|(name, value)| {
             let value = str::from_utf8(value.as_bytes()).map_err(|_| UNREADABLE)?;
-            Ok((name, value))
+            Ok((name.as_str().to_owned(), value.to_owned()))
         })
         .collect()
 }

@@ -13,7 +13,7 @@ use std::fmt;
 pub struct Request {
     pub(super) method: Method,
     pub(super) path: String,
-    pub(super) headers: Headers,
+    pub(super) headers: Headers<'static>,
     pub(super) query: Result<Params, BadRequest>,
     pub(super) body: Result<Vec<u8>, BadRequest>,
     /// The gateway's.
@@ -35,7 +35,7 @@ impl Request {
     }
 
     /// All headers.
-    pub fn headers(&self) -> &Headers {
+    pub fn headers(&self) -> &Headers<'static> {
         &self.headers
     }
 

@@ -2,89 +2,97 @@
 
 use super::meter::{Call, Tally};
 use super::metric::Metric;
-use serde::ser::{Serialize, SerializeMap, Serializer};
-use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub(super) const TARGET: &str = "cloakroom::decision";
-
-const NAMESPACE: &str = "Cloakroom";
 
 /// CloudWatch takes no more values of one metric from one line.
 const MAX_VALUES: usize = 100;
 
 /// What was decided, and what it took. Its values are of kinds that cannot carry a
 /// secret: our own words, numbers, and short identifiers. No address of a client.
+///
+/// It is written on every request, so it is put together as the text that it becomes:
+/// nothing of it needs to be escaped.
 #[derive(Debug)]
 #[must_use = "a decision is not logged until it is emitted"]
 pub struct Decision {
-    function: &'static str,
-    outcome: &'static str,
-    fields: Vec<(&'static str, Field)>,
-    metrics: BTreeMap<Metric, Vec<Number>>,
-}
-
-/// What a field can say.
-#[derive(Debug, serde::Serialize)]
-#[serde(untagged)]
-enum Field {
-    Word(&'static str),
-    Words(Vec<&'static str>),
-    Number(u64),
-    Flag(bool),
-    Id(String),
+    /// The line as far as it is known.
+    line: String,
+    metrics: Vec<(Metric, Number)>,
 }
 
 /// A value of a metric.
-#[derive(Debug, serde::Serialize)]
-#[serde(untagged)]
+#[derive(Clone, Copy, Debug)]
 enum Number {
     Count(u64),
     Millis(f64),
 }
 
+/// Of most lines.
+const LENGTH: usize = 1024;
+
 impl Decision {
     /// A decision of `function`. `outcome` is a dimension of the metrics: one of few
     /// words.
     pub fn new(function: &'static str, outcome: &'static str) -> Self {
+        let mut line = String::with_capacity(LENGTH);
+        line.push_str(r#"{"function":""#);
+        line.push_str(function);
+        line.push_str(r#"","outcome":""#);
+        line.push_str(outcome);
+        line.push('"');
         Self {
-            function,
-            outcome,
-            fields: Vec::new(),
-            metrics: BTreeMap::from([(Metric::Decisions, vec![Number::Count(1)])]),
+            line,
+            metrics: vec![(Metric::Decisions, Number::Count(1))],
         }
     }
 
     /// Adds a word of ours.
-    pub fn word(self, key: &'static str, word: &'static str) -> Self {
-        self.field(key, Field::Word(word))
+    pub fn word(mut self, key: &'static str, word: &'static str) -> Self {
+        self.key(key);
+        self.text(word);
+        self
     }
 
     /// Adds words of ours.
-    pub fn words(self, key: &'static str, words: impl IntoIterator<Item = &'static str>) -> Self {
-        self.field(key, Field::Words(words.into_iter().collect()))
+    pub fn words(
+        mut self,
+        key: &'static str,
+        words: impl IntoIterator<Item = &'static str>,
+    ) -> Self {
+        self.key(key);
+        self.list(words, Self::text);
+        self
     }
 
     /// Adds a number.
-    pub fn number(self, key: &'static str, number: u64) -> Self {
-        self.field(key, Field::Number(number))
+    pub fn number(mut self, key: &'static str, number: u64) -> Self {
+        self.key(key);
+        self.value(Number::Count(number));
+        self
     }
 
     /// Adds a yes or no.
-    pub fn flag(self, key: &'static str, flag: bool) -> Self {
-        self.field(key, Field::Flag(flag))
+    pub fn flag(mut self, key: &'static str, flag: bool) -> Self {
+        self.key(key);
+        self.line.push_str(if flag { "true" } else { "false" });
+        self
     }
 
     /// Adds an identifier that is no secret: of a request, of a client, or the tag of
     /// a family or a subject. What does not look like one is left out, and a token
     /// (76 characters) or a JWT does not fit.
-    pub fn id(self, key: &'static str, id: &str) -> Self {
+    pub fn id(mut self, key: &'static str, id: &str) -> Self {
         let fit = id.len() <= 64
-            && id
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"-._~:/+=|".contains(&b));
-        let id = if fit { id } else { "[unfit]" };
-        self.field(key, Field::Id(id.to_owned()))
+            && id.bytes().all(|b| {
+                matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
+                    | b'-' | b'.' | b'_' | b'~' | b':' | b'/' | b'+' | b'=' | b'|')
+            });
+        self.key(key);
+        self.text(if fit { id } else { "[unfit]" });
+        self
     }
 
     /// Adds to a metric.
@@ -122,93 +130,91 @@ impl Decision {
         }
     }
 
-    fn field(mut self, key: &'static str, value: Field) -> Self {
-        self.fields.push((key, value));
-        self
-    }
-
     fn metric(mut self, metric: Metric, value: Number) -> Self {
-        let values = self.metrics.entry(metric).or_default();
-        if values.len() < MAX_VALUES {
-            values.push(value);
-        }
+        self.metrics.push((metric, value));
         self
     }
 
     /// CloudWatch's embedded metric format.
-    fn document(&self) -> String {
-        // What it is made of can be written: words, numbers, and names without a quote.
-        serde_json::to_string(self).unwrap_or_default()
-    }
-}
-
-impl Serialize for Decision {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut document = serializer.serialize_map(None)?;
-        document.serialize_entry("_aws", &Directives::of(self))?;
-        document.serialize_entry("function", self.function)?;
-        document.serialize_entry("outcome", self.outcome)?;
-        for (key, value) in &self.fields {
-            document.serialize_entry(key, value)?;
-        }
-        for (metric, values) in &self.metrics {
-            match values.as_slice() {
-                [value] => document.serialize_entry(metric.name(), value)?,
-                values => document.serialize_entry(metric.name(), values)?,
-            }
-        }
-        document.end()
-    }
-}
-
-#[derive(serde::Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Directives {
-    timestamp: u64,
-    cloud_watch_metrics: Vec<Directive>,
-}
-
-#[derive(serde::Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Directive {
-    namespace: &'static str,
-    dimensions: [&'static [&'static str]; 1],
-    metrics: Vec<Definition>,
-}
-
-#[derive(serde::Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Definition {
-    name: &'static str,
-    unit: &'static str,
-}
-
-impl Directives {
-    /// One directive for each set of dimensions. `stack` is written by [`Lines`], which
-    /// alone knows it.
-    ///
-    /// [`Lines`]: super::lines::Lines
-    fn of(decision: &Decision) -> Self {
-        let mut directives: Vec<Directive> = Vec::new();
-        for metric in decision.metrics.keys() {
-            let definition = Definition {
-                name: metric.name(),
-                unit: metric.unit(),
-            };
-            let same = |directive: &&mut Directive| directive.dimensions == [metric.dimensions()];
-            match directives.iter_mut().find(same) {
-                Some(directive) => directive.metrics.push(definition),
-                None => directives.push(Directive {
-                    namespace: NAMESPACE,
-                    dimensions: [metric.dimensions()],
-                    metrics: vec![definition],
+    fn document(mut self) -> String {
+        // In the order of their declaration, and within one in that of time.
+        self.metrics.sort_by_key(|(metric, _)| *metric);
+        let metrics = std::mem::take(&mut self.metrics);
+        let metrics: Vec<_> = metrics
+            .chunk_by(|(one, _), (other, _)| one == other)
+            .filter_map(|values| Some((values.first()?.0, values)))
+            .collect();
+        for (metric, values) in &metrics {
+            self.key(metric.name());
+            match values {
+                [(_, value)] => self.value(*value),
+                values => self.list(values.iter().take(MAX_VALUES), |line, (_, value)| {
+                    line.value(*value);
                 }),
             }
         }
-        Self {
-            timestamp: milliseconds_now(),
-            cloud_watch_metrics: directives,
+        self.key("_aws");
+        self.line.push_str(r#"{"Timestamp":"#);
+        self.value(Number::Count(milliseconds_now()));
+        self.line.push_str(r#","CloudWatchMetrics":"#);
+        let alike = metrics.chunk_by(|(one, _), (other, _)| one.dimensions() == other.dimensions());
+        self.list(alike, Self::directive);
+        self.line.push_str("}}");
+        self.line
+    }
+
+    /// One for each set of dimensions. `stack` is written by [`Lines`], which alone knows
+    /// it.
+    ///
+    /// [`Lines`]: super::lines::Lines
+    fn directive<T>(&mut self, metrics: &[(Metric, T)]) {
+        let dimensions = metrics
+            .first()
+            .map_or(&[][..], |(metric, _)| metric.dimensions());
+        self.line
+            .push_str(r#"{"Namespace":"Cloakroom","Dimensions":["#);
+        self.list(dimensions, |line, name| line.text(name));
+        self.line.push_str(r#"],"Metrics":"#);
+        self.list(metrics, |line, (metric, _)| {
+            line.line.push_str(r#"{"Name":"#);
+            line.text(metric.name());
+            line.line.push_str(r#","Unit":"#);
+            line.text(metric.unit());
+            line.line.push('}');
+        });
+        self.line.push('}');
+    }
+
+    fn key(&mut self, key: &'static str) {
+        self.line.push(',');
+        self.text(key);
+        self.line.push(':');
+    }
+
+    /// What needs no escape: see [`Decision`].
+    fn text(&mut self, text: &str) {
+        self.line.push('"');
+        self.line.push_str(text);
+        self.line.push('"');
+    }
+
+    fn value(&mut self, number: Number) {
+        // Writing to a string does not fail.
+        let _ = match number {
+            Number::Count(number) => write!(self.line, "{number}"),
+            Number::Millis(number) => write!(self.line, "{number}"),
+        };
+    }
+
+    fn list<T>(&mut self, items: impl IntoIterator<Item = T>, write: impl Fn(&mut Self, T)) {
+        self.line.push('[');
+        for (n, item) in items.into_iter().enumerate() {
+            if n > 0 {
+                self.line.push(',');
+            }
+            write(self, item);
         }
+        self.line.push(']');
     }
 }
 
@@ -231,14 +237,14 @@ mod tests {
     use super::*;
     use serde_json::Value;
 
-    fn field(decision: &Decision) -> Value {
+    fn field(decision: Decision) -> Value {
         let mut document: Value = serde_json::from_str(&decision.document()).unwrap();
         document["id"].take()
     }
 
     #[test]
     fn an_identifier_is_kept_and_a_token_is_not() {
-        let id = |text: &str| field(&Decision::new("token", "issued").id("id", text));
+        let id = |text: &str| field(Decision::new("token", "issued").id("id", text));
         assert_eq!(id("demo-machine"), "demo-machine");
         assert_eq!(
             id("8f14e45f-ceea-467f-a8d5-0123456789ab"),
@@ -265,6 +271,54 @@ mod tests {
         assert_eq!(document["KmsMillis"], 9.0);
         assert_eq!(document["Signatures"], 1);
         assert_eq!(document.get("EpochReads"), None);
+    }
+
+    #[test]
+    fn a_line_is_json_whatever_is_in_it() {
+        let line = Decision::new("token", "issued")
+            .word("reason", "policy")
+            .words("none", [])
+            .words("some", ["a", "b"])
+            .number("number", u64::MAX)
+            .flag("yes", true)
+            .flag("no", false)
+            .id("id", "a\\")
+            .count(Metric::Signatures, 2)
+            .millis(Metric::StoreMillis, Duration::from_secs(10_000))
+            .millis(Metric::StoreMillis, Duration::ZERO)
+            .count(Metric::IdentityHits, 1);
+        let mut document: Value = serde_json::from_str(&line.document()).unwrap();
+        let metrics = document["_aws"]["CloudWatchMetrics"][1]["Metrics"].take();
+        let names: Vec<_> = metrics.as_array().unwrap().iter().collect();
+        let names: Vec<_> = names.iter().map(|each| each["Name"].as_str()).collect();
+        assert_eq!(
+            names,
+            [
+                Some("IdentityHits"),
+                Some("Signatures"),
+                Some("StoreMillis")
+            ]
+        );
+        document["_aws"].take();
+        assert_eq!(
+            document,
+            serde_json::json!({
+                "_aws": null,
+                "function": "token",
+                "outcome": "issued",
+                "reason": "policy",
+                "none": [],
+                "some": ["a", "b"],
+                "number": u64::MAX,
+                "yes": true,
+                "no": false,
+                "id": "[unfit]",
+                "Decisions": 1,
+                "IdentityHits": 1,
+                "Signatures": 2,
+                "StoreMillis": [4_294_967.295, 0],
+            })
+        );
     }
 
     #[test]

@@ -138,7 +138,7 @@ fn every_kind_is_read_as_aws_documents_it() {
         let event = parse(&event).unwrap();
         assert_eq!(event.kind, kind);
         assert_eq!(event.asker, asker, "{kind:?}");
-        let judged = (event.method.as_str(), event.resource.as_str());
+        let judged = (&*event.method, &*event.resource);
         assert_eq!(judged, (method, resource), "{kind:?}");
         let found = credential(&event, Edge::None).unwrap();
         assert_eq!(found.scheme, Scheme::Bearer, "{kind:?}");
@@ -281,9 +281,9 @@ fn a_proxy_is_believed_only_where_it_is_trusted_and_says_everything_once() {
         event["cookies"] = json!(null);
         let mut event = parse(&event).unwrap();
         let own = (event.method.clone(), event.resource.clone());
-        assert_eq!(own, ("GET".to_owned(), "/request".to_owned()), "{headers}");
+        assert_eq!(own, ("GET".into(), "/request".into()), "{headers}");
         event.take_forwarded();
-        (event.method, event.resource)
+        (event.method.into_owned(), event.resource.into_owned())
     };
     let said = |method: &str, path: &str| (method.to_owned(), path.to_owned());
     let good = json!({"x-forwarded-method": "POST", "x-forwarded-uri": "/api/orders?page=2#x"});
@@ -303,7 +303,10 @@ fn a_proxy_is_believed_only_where_it_is_trusted_and_says_everything_once() {
 
 fn presented(headers: &[(&str, &str)]) -> Result<(Scheme<'static>, String, bool), Missing> {
     let event = AuthorizerEvent {
-        headers: headers.iter().copied().collect(),
+        headers: headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
         ..parse(&connect()).unwrap()
     };
     // As long as the test run, so that what is found outlives the event.
