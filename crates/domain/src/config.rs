@@ -25,7 +25,8 @@ pub struct Config {
     /// Which topology carries browser cookies to the authorizer.
     #[serde(default)]
     pub edge: Edge,
-    /// Origins besides the issuer's from which browsers may call with the cookie.
+    /// Origins besides the issuer's whose pages may call `/api` with a token of their own
+    /// (CORS). The session's cookie is for pages of the issuer's origin alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allowed_origins: Vec<String>,
     /// How the authorizer answers, and whom.
@@ -324,6 +325,10 @@ pub struct IdentityProviderConfig {
     /// four times `claims_max_age`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims_max_stale: Option<u64>,
+    /// Whether its back-channel logout ends what clients hold with `offline_access` too
+    /// (OpenID Connect Back-Channel Logout 1.0 §2.7: it should not).
+    #[serde(default)]
+    pub logout_ends_offline_access: bool,
     /// Whether metadata without S256 is refused (RFC 9700 §2.1.1).
     #[serde(default = "yes")]
     pub require_pkce_metadata: bool,

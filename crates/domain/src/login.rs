@@ -255,6 +255,7 @@ where
             created_at: self.world.now(),
             max_age: request.max_age,
             acr_values: request.acr_values.map(str::to_owned),
+            prompt_login: request.prompt_login,
             old_session: request
                 .old_session
                 .filter(|text| OpaqueToken::parse(text).is_ok())
@@ -304,6 +305,16 @@ where
         }
     }
 
+    /// Where a login that did not work was to land, as its own cookie says.
+    pub async fn was_to_land(&self, callback: &Callback<'_>) -> Option<String> {
+        let roots = self.roots.roots().await.ok()?;
+        let (cookie, state, now) = (callback.cookie, callback.state, self.world.now());
+        match PendingLogin::open(&roots, cookie, state, now)?.purpose {
+            Purpose::Browser { return_to } => Some(return_to),
+            Purpose::Native(_) => None,
+        }
+    }
+
     /// Ends a login: judges what the provider sent, and starts the session.
     ///
     /// # Errors
@@ -341,6 +352,7 @@ where
                     nonce: &pending.nonce,
                     max_age: pending.max_age,
                     acr_values: pending.acr_values.as_deref(),
+                    fresh_since: pending.prompt_login.then_some(pending.created_at),
                     now,
                 },
             )
@@ -513,7 +525,14 @@ pub fn local_path(text: &str) -> &str {
         let plain = segment.to_ascii_lowercase().replace("%2e", ".");
         plain == "." || plain == ".."
     });
-    let odd = odd || dots;
+    // Decoded, a tab or a line break is nothing to a browser, and `/<tab>/host` is `//host`.
+    let controls = path.split('%').skip(1).any(|rest| {
+        let code = rest
+            .get(..2)
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        code.is_some_and(|code| code.is_ascii_control())
+    });
+    let odd = odd || dots || controls;
     if text.starts_with('/') && text.len() <= MAX_LEN && printable && !leaves_site && !odd {
         text
     } else {

@@ -376,6 +376,9 @@ pub struct CallbackCode<'a> {
     pub max_age: Option<u64>,
     /// As in the request; then `acr` must be one of them.
     pub acr_values: Option<&'a str>,
+    /// If a fresh sign-in was asked for: when. An `auth_time`, if there is one, must not be
+    /// before that.
+    pub fresh_since: Option<UnixTime>,
     /// The current time.
     pub now: UnixTime,
 }
@@ -420,8 +423,9 @@ impl std::fmt::Debug for Renewal<'_> {
 
 /// What a provider says of a user now.
 pub struct Renewed {
-    /// Mapped into our claims.
-    pub profile: Profile,
+    /// Mapped into our claims; or, in our own literal, for the log, why that cannot be
+    /// told although the refresh token was used.
+    pub profile: Result<Profile, &'static str>,
     /// The refresh token that replaces the one that was used, if there is a new one.
     pub refresh_token: Option<Zeroizing<String>>,
 }
@@ -438,8 +442,8 @@ pub enum RenewalError {
     /// The provider says that what it granted is over.
     #[error("the identity provider has ended the grant")]
     Over,
-    /// It could not be asked, or its answer is not acceptable. The text is our own
-    /// literal, for the log.
+    /// It could not be asked, or its answer is not acceptable, so that nothing of it is
+    /// kept. The text is our own literal, for the log.
     #[error("the claims could not be renewed: {0}")]
     Failed(&'static str),
 }

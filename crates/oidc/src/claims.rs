@@ -33,7 +33,7 @@ pub(crate) fn map(
 ) -> Result<UserClaims, Fault> {
     let subject = subject(claims)?;
     let session = session(claims)?;
-    let auth_time = claims.optional_time("auth_time")?.map(UnixTime);
+    let auth_time = auth_time(claims)?;
     let acr = claims.optional_string("acr")?.map(bounded).transpose()?;
     let amr = claims.strings("amr")?;
     if amr.len() > MAX_LIST {
@@ -58,6 +58,12 @@ pub(crate) fn map(
         amr,
         idp_sid: session,
     })
+}
+
+/// When the user signed in, if the provider knows. Some that do not know say 0.
+pub(crate) fn auth_time(claims: &ClaimSet) -> Result<Option<UnixTime>, Fault> {
+    let time = claims.optional_time("auth_time")?;
+    Ok(time.filter(|time| *time > 0).map(UnixTime))
 }
 
 /// What may change while a session lasts.

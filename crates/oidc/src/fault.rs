@@ -15,6 +15,15 @@ pub(crate) enum Fault {
     Refused(&'static str),
 }
 
+impl Fault {
+    /// For the log.
+    pub(crate) fn why(self) -> &'static str {
+        match self {
+            Self::Unavailable(why) | Self::Refused(why) => why,
+        }
+    }
+}
+
 impl From<Fault> for IdpError {
     fn from(fault: Fault) -> Self {
         match fault {

@@ -181,8 +181,14 @@ async fn json(request: RequestBuilder) -> Result<Answer, Fault> {
     if status == StatusCode::TOO_MANY_REQUESTS {
         return Err(Fault::Unavailable("it has too many requests"));
     }
-    if !is_json(&response) {
-        return Err(Fault::Refused("it answered with something else than JSON"));
+    match media_type(&response)
+        .as_deref()
+        .map(|subtype| subtype.strip_prefix("application/"))
+    {
+        Some(Some(subtype)) if subtype == "json" || subtype.ends_with("+json") => {}
+        // OpenID Connect Core §5.3.2.
+        Some(Some("jwt")) => return Err(Fault::Refused("it answered with a JWT instead of JSON")),
+        _ => return Err(Fault::Refused("it answered with something else than JSON")),
     }
     let body = read(response).await?;
     Ok(Answer { status, body })
@@ -203,17 +209,11 @@ async fn read(mut response: Response) -> Result<Zeroizing<Vec<u8>>, Fault> {
     Ok(body)
 }
 
-fn is_json(response: &Response) -> bool {
-    let content_type = response
-        .headers()
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    let essence = essence.to_ascii_lowercase();
-    essence
-        .strip_prefix("application/")
-        .is_some_and(|subtype| subtype == "json" || subtype.ends_with("+json"))
+/// Without its parameters.
+fn media_type(response: &Response) -> Option<String> {
+    let content_type = response.headers().get(CONTENT_TYPE)?.to_str().ok()?;
+    let essence = content_type.split(';').next()?.trim();
+    Some(essence.to_ascii_lowercase())
 }
 
 fn transport_fault(error: reqwest::Error) -> Fault {

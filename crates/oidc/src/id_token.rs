@@ -11,6 +11,7 @@ use cloakroom_domain::time::UnixTime;
 use cloakroom_verify::jws::{Algorithm, ClaimSet, Expected, TimeRules, Verified};
 use subtle::ConstantTimeEq;
 
+use crate::claims::auth_time;
 use crate::fault::Fault;
 
 /// How far the provider's clock and ours may be apart.
@@ -26,6 +27,7 @@ pub(crate) struct Demand<'a> {
     pub(crate) access_token: &'a str,
     pub(crate) max_age: Option<u64>,
     pub(crate) acr_values: Option<&'a str>,
+    pub(crate) fresh_since: Option<UnixTime>,
     pub(crate) now: UnixTime,
 }
 
@@ -150,9 +152,15 @@ fn nonce(claims: &ClaimSet, wanted: &str) -> Result<(), Fault> {
 }
 
 fn authentication(claims: &ClaimSet, demand: &Demand<'_>) -> Result<(), Fault> {
-    let auth_time = claims.optional_time("auth_time")?.map(UnixTime);
+    let auth_time = auth_time(claims)?;
     if auth_time.is_some_and(|time| time > demand.now.plus(SKEW)) {
         return Err(Fault::Refused("the sign-in is from the future"));
+    }
+    // Whoever sits at the browser can take `prompt=login` out of the address (D1).
+    if let (Some(time), Some(asked)) = (auth_time, demand.fresh_since)
+        && time.plus(SKEW) < asked
+    {
+        return Err(Fault::Refused("the sign-in is not a fresh one"));
     }
     if let Some(max_age) = demand.max_age {
         let Some(time) = auth_time else {

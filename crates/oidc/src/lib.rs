@@ -39,7 +39,6 @@ use zeroize::Zeroizing;
 
 use crate::client_auth::ClientIdentity;
 use crate::client_keys::ClientKeys;
-use crate::fault::Fault;
 use crate::provider::Provider;
 
 pub use crate::client_auth::{ClientKey, Signing};
@@ -152,7 +151,7 @@ impl IdentityProviders for Oidc {
         match provider.renew(renewal).await {
             Ok(Some(renewed)) => Ok(renewed),
             Ok(None) => Err(RenewalError::Over),
-            Err(Fault::Unavailable(why) | Fault::Refused(why)) => Err(RenewalError::Failed(why)),
+            Err(fault) => Err(RenewalError::Failed(fault.why())),
         }
     }
 
@@ -169,15 +168,17 @@ impl VerifyLogoutToken for Oidc {
     ) -> Result<LogoutToken, IdpError> {
         // Keys belong to an issuer: an unknown one costs no fetch (RFC 8725 §3.8).
         let issuer = logout_token::claimed_issuer(token)?;
-        let mut candidates = self
-            .providers
-            .iter()
-            .filter(|provider| provider.issuer() == issuer);
-        match (candidates.next(), candidates.next()) {
-            (Some(provider), None) => Ok(provider.verify_logout_token(token, now).await?),
-            (None, _) => Err(IdpError::Unknown),
-            (Some(_), Some(_)) => Err(IdpError::Refused("several providers have this issuer")),
+        let of_issuer = |provider: &&Provider| provider.issuer() == issuer;
+        let mut answer = Err(IdpError::Unknown);
+        // We may be several clients there: the audience tells which is meant.
+        for provider in self.providers.iter().filter(of_issuer) {
+            match provider.verify_logout_token(token, now).await {
+                Ok(token) => return Ok(token),
+                Err(_) if matches!(answer, Err(IdpError::Unavailable(_))) => {}
+                Err(fault) => answer = Err(fault.into()),
+            }
         }
+        answer
     }
 }
 

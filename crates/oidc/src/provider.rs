@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use cloakroom_domain::claims::Profile;
 use cloakroom_domain::config::{CallbackUri, IdentityProviderConfig, PushedRequests};
 use cloakroom_domain::ports::{
     Authenticated, AuthorizationRequest, CallbackCode, Clock, LogoutToken, Renewal, Renewed,
@@ -12,6 +13,7 @@ use cloakroom_domain::time::UnixTime;
 use cloakroom_verify::jws::{Algorithm, ClaimSet, Expected, Unverified, Verified};
 use cloakroom_verify::{CachePolicy, FetchError, FetchJwks, JwksCache};
 use reqwest::{Client, StatusCode};
+use tokio::time::Instant;
 use url::Url;
 
 use crate::claims::{self, Said};
@@ -53,8 +55,11 @@ pub(crate) struct Provider {
 /// A browser waits for all of it, however many requests it takes.
 const BUDGET: Duration = Duration::from_secs(8);
 
-async fn in_time<T>(work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-    tokio::time::timeout(BUDGET, work)
+async fn in_time<T>(
+    deadline: Instant,
+    work: impl Future<Output = Result<T, Fault>>,
+) -> Result<T, Fault> {
+    tokio::time::timeout_at(deadline, work)
         .await
         .unwrap_or(Err(Fault::Unavailable("it did not answer in time")))
 }
@@ -120,7 +125,7 @@ impl Provider {
         &self,
         request: &AuthorizationRequest<'_>,
     ) -> Result<String, Fault> {
-        in_time(self.begin(request)).await
+        in_time(Instant::now() + BUDGET, self.begin(request)).await
     }
 
     async fn begin(&self, request: &AuthorizationRequest<'_>) -> Result<String, Fault> {
@@ -206,7 +211,7 @@ impl Provider {
     }
 
     pub(crate) async fn redeem(&self, callback: &CallbackCode<'_>) -> Result<Authenticated, Fault> {
-        in_time(self.end(callback)).await
+        in_time(Instant::now() + BUDGET, self.end(callback)).await
     }
 
     async fn end(&self, callback: &CallbackCode<'_>) -> Result<Authenticated, Fault> {
@@ -226,6 +231,7 @@ impl Provider {
             access_token: &tokens.access_token,
             max_age: callback.max_age,
             acr_values: callback.acr_values,
+            fresh_since: callback.fresh_since,
             now: callback.now,
         };
         // RFC 9700 §4.5.3.2: until then no token is used for anything.
@@ -278,49 +284,73 @@ impl Provider {
 
     /// `None` if the provider says that what it granted is over.
     pub(crate) async fn renew(&self, renewal: &Renewal<'_>) -> Result<Option<Renewed>, Fault> {
-        in_time(self.ask_again(renewal)).await
-    }
-
-    async fn ask_again(&self, renewal: &Renewal<'_>) -> Result<Option<Renewed>, Fault> {
+        let deadline = Instant::now() + BUDGET;
         let before = Before::of(renewal.id_token)
             .ok_or(Fault::Refused("the sign-in's own token is not readable"))?;
-        let metadata = self.discovery.metadata().await?;
-        let params = token::refresh_request(renewal.refresh_token);
-        let answer = self.ask_for_tokens(&metadata, &params).await?;
-        let Some(tokens) = Refreshed::read(&answer)? else {
+        let refreshed = in_time(deadline, self.refresh(renewal.refresh_token)).await?;
+        let Some(tokens) = refreshed else {
             return Ok(None);
         };
-        let verified = match &tokens.id_token {
-            Some(token) => {
-                let expected = id_token::expected(&self.algorithms);
-                let verified = self.verify(token, &expected).await?;
-                before.judge(&verified, &self.config, &tokens.access_token, renewal.now)?;
-                Some(verified)
+        // The old refresh token may be spent now: what fails from here on must not cost
+        // the new one, unless it came with a token that is not to be believed.
+        let judged = self.judge_again(&before, &tokens, renewal.now);
+        let profile = match in_time(deadline, judged).await {
+            Ok(verified) => {
+                let profile = self.profile(&before, verified.as_ref(), &tokens.access_token);
+                in_time(deadline, profile).await.map_err(Fault::why)
             }
-            None => None,
+            Err(Fault::Unavailable(why)) => Err(why),
+            Err(refused @ Fault::Refused(_)) => return Err(refused),
         };
+        Ok(Some(Renewed {
+            profile,
+            refresh_token: tokens.refresh_token,
+        }))
+    }
+
+    async fn refresh(&self, refresh_token: &str) -> Result<Option<Refreshed>, Fault> {
+        let metadata = self.discovery.metadata().await?;
+        let params = token::refresh_request(refresh_token);
+        let answer = self.ask_for_tokens(&metadata, &params).await?;
+        Refreshed::read(&answer)
+    }
+
+    async fn judge_again(
+        &self,
+        before: &Before,
+        tokens: &Refreshed,
+        now: UnixTime,
+    ) -> Result<Option<Verified>, Fault> {
+        let Some(token) = &tokens.id_token else {
+            return Ok(None);
+        };
+        let expected = id_token::expected(&self.algorithms);
+        let verified = self.verify(token, &expected).await?;
+        before.judge(&verified, &self.config, &tokens.access_token, now)?;
+        Ok(Some(verified))
+    }
+
+    async fn profile(
+        &self,
+        before: &Before,
+        verified: Option<&Verified>,
+        access_token: &str,
+    ) -> Result<Profile, Fault> {
+        let metadata = self.discovery.metadata().await?;
         let mut said: Vec<_> = verified.iter().map(|token| &token.claims).collect();
         let userinfo = self
-            .userinfo(
-                &metadata,
-                Said(&said),
-                &tokens.access_token,
-                before.subject()?,
-            )
+            .userinfo(&metadata, Said(&said), access_token, before.subject()?)
             .await?;
         said.extend(&userinfo);
         if said.is_empty() {
             return Err(Fault::Refused("it says nothing about the user any more"));
         }
-        Ok(Some(Renewed {
-            profile: claims::profile(Said(&said), &self.config.claims)?,
-            refresh_token: tokens.refresh_token,
-        }))
+        claims::profile(Said(&said), &self.config.claims)
     }
 
     /// RFC 7009 §2.1.
     pub(crate) async fn revoke(&self, refresh_token: &str) -> Result<(), Fault> {
-        in_time(self.give_back(refresh_token)).await
+        in_time(Instant::now() + BUDGET, self.give_back(refresh_token)).await
     }
 
     async fn give_back(&self, refresh_token: &str) -> Result<(), Fault> {

@@ -221,6 +221,7 @@ pub(crate) fn callback(idp: &TestIdp) -> CallbackCode<'_> {
         nonce: NONCE,
         max_age: None,
         acr_values: None,
+        fresh_since: None,
         now: NOW,
     }
 }

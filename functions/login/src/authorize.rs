@@ -57,7 +57,7 @@ where
             Err(AuthorizeError::Login(LoginError::ChoiceNeeded)) => {
                 self.choose(request, "/oauth/authorize", query)
             }
-            Err(AuthorizeError::Login(error)) => self.login_failed(request, error),
+            Err(AuthorizeError::Login(error)) => self.login_failed(request, error, "/"),
         }
     }
 
@@ -130,7 +130,7 @@ where
                     _ => response,
                 }
             }
-            Err(error) => self.login_failed(request, error),
+            Err(error) => self.login_failed(request, error, "/"),
         }
     }
 }
@@ -169,8 +169,10 @@ pub(crate) fn presence<'a>(request: &'a Request, query: &Params) -> Presence<'a>
         Err(_) => Presence::Absent,
         Ok(Some(cookie)) => Presence::Cookie(cookie),
         Ok(None) => match request.header("sec-fetch-site") {
-            _ if query.get(SECOND_LOOK).is_some() => Presence::Absent,
             Ok(Some("none" | "same-origin" | "same-site")) => Presence::Absent,
+            // Our own page is not another site: the parameter is that site's doing (D4).
+            Ok(Some("cross-site")) => Presence::Unseen,
+            _ if query.get(SECOND_LOOK).is_some() => Presence::Absent,
             Ok(_) | Err(_) => Presence::Unseen,
         },
     }
@@ -179,8 +181,8 @@ pub(crate) fn presence<'a>(request: &'a Request, query: &Params) -> Presence<'a>
 /// The same request once more. The address is ours whatever the query says, so this
 /// leads nowhere else (D6).
 pub(crate) fn again(path: &str, query: &Params) -> String {
-    let mut pairs: Vec<_> = query.pairs().collect();
-    pairs.push((SECOND_LOOK, "1"));
+    let rest = query.pairs().filter(|(name, _)| *name != SECOND_LOOK);
+    let pairs: Vec<_> = rest.chain([(SECOND_LOOK, "1")]).collect();
     with_query(path, &pairs)
 }
 

@@ -4,7 +4,7 @@ use crate::authorize::{again, presence};
 use crate::{Handler, page};
 use cloakroom_domain::login::{
     Callback, LOGIN_SECONDS, LoginError, LoginRequest, Presence, SignedIn, StartedLogin,
-    cookie_suffix,
+    cookie_suffix, local_path,
 };
 use cloakroom_domain::ports::{
     CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, UpdateFamily, UseOnce,
@@ -58,7 +58,10 @@ where
         match self.service.start(&asked).await {
             Ok(started) => self.to_provider(request, &started),
             Err(LoginError::ChoiceNeeded) => self.choose(request, "/auth/login", query),
-            Err(error) => self.login_failed(request, error),
+            Err(error) => {
+                let return_to = local_path(asked.return_to.unwrap_or("/"));
+                self.login_failed(request, error, return_to)
+            }
         }
     }
 
@@ -72,7 +75,8 @@ where
     pub(crate) fn to_provider(&self, request: &Request, started: &StartedLogin) -> Response {
         let suffix = cookie_suffix(&started.state).unwrap_or_default();
         let Ok(cookie) = SetCookie::login(suffix, &started.cookie, LOGIN_SECONDS) else {
-            return self.login_failed(request, LoginError::Refused("the request is too long"));
+            let error = LoginError::Refused("the request is too long");
+            return self.login_failed(request, error, "/");
         };
         let mut response = Response::see_other(&started.location).cookie(&cookie);
         // Make room: cookies say nothing about their age, so any of them goes.
@@ -102,9 +106,10 @@ where
             .and_then(|query| query.get("state"))
             .unwrap_or_default();
         let suffix = cookie_suffix(state);
-        let outcome = match callback_parameters(request, state) {
-            Ok(callback) => self.service.callback(&Callback { at, ..callback }).await,
-            Err(error) => Err(error),
+        let callback = callback_parameters(request, state, at);
+        let outcome = match &callback {
+            Ok(callback) => self.service.callback(callback).await,
+            Err(error) => Err(*error),
         };
         let response = match outcome {
             Ok(SignedIn::Browser {
@@ -120,7 +125,9 @@ where
                     // The Strict cookie is not sent when another site led here, so
                     // the landing page is one of our own that goes on by itself.
                     Ok(cookie) => page::landing(&return_to).cookie(&cookie),
-                    Err(_) => page::login_failed(request, LoginError::Unavailable("cookie")),
+                    Err(_) => {
+                        page::login_failed(request, LoginError::Unavailable("cookie"), &return_to)
+                    }
                 }
             }
             Ok(SignedIn::Confirm {
@@ -137,9 +144,19 @@ where
                 self.line(request, "login", "client_answered").emit();
                 Response::see_other(&answer.location)
             }
-            // Nothing is lost: the same callback may be tried again.
-            Err(error @ LoginError::Unavailable(_)) => return self.login_failed(request, error),
-            Err(error) => self.login_failed(request, error),
+            Err(error) => {
+                let return_to = match &callback {
+                    Ok(callback) => self.service.was_to_land(callback).await,
+                    Err(_) => None,
+                };
+                let return_to = return_to.as_deref().unwrap_or("/");
+                let response = self.login_failed(request, error, return_to);
+                // If the code is not spent yet, a reload finds the login as it was.
+                if matches!(error, LoginError::Unavailable(_)) {
+                    return response;
+                }
+                response
+            }
         };
         match suffix.map(SetCookie::clear_login) {
             Some(Ok(cleared)) => response.cookie(&cleared),
@@ -153,6 +170,7 @@ where
 fn callback_parameters<'a>(
     request: &'a Request,
     state: &'a str,
+    at: Option<&'a str>,
 ) -> Result<Callback<'a>, LoginError> {
     let query = request
         .query()
@@ -173,7 +191,7 @@ fn callback_parameters<'a>(
         cookie,
         result,
         iss: query.get("iss"),
-        at: None,
+        at,
         old_session: request.cookie(cookies::SESSION).ok().flatten(),
     })
 }

@@ -133,8 +133,9 @@ impl<S, R, P> Handler<S, R, P> {
             .emit();
     }
 
-    /// A login that did not work, for the log and for the person.
-    fn login_failed(&self, request: &Request, error: LoginError) -> Response {
+    /// A login that did not work, for the log and for the person, who may try again to get
+    /// to `return_to`, a path of ours.
+    fn login_failed(&self, request: &Request, error: LoginError, return_to: &str) -> Response {
         let mut line = self.line(request, "login", error.name());
         match error {
             LoginError::Refused(why) | LoginError::Unavailable(why) => {
@@ -148,6 +149,6 @@ impl<S, R, P> Handler<S, R, P> {
             | LoginError::SignedOut => {}
         }
         line.emit();
-        page::login_failed(request, error)
+        page::login_failed(request, error, return_to)
     }
 }

@@ -140,17 +140,16 @@ pub(crate) fn chooser(request: &Request, config: &Config, path: &str, query: &Pa
 }
 
 /// A login that did not work: what happened, and a way on.
-pub(crate) fn login_failed(request: &Request, error: LoginError) -> Response {
+pub(crate) fn login_failed(request: &Request, error: LoginError, return_to: &str) -> Response {
     let (status, title, text) = match error {
         LoginError::Unavailable(_) => {
-            let busy =
-                "We cannot sign you in right now. Nothing is lost; please try again in a moment.";
             let response = answer(
                 request,
                 StatusCode::SERVICE_UNAVAILABLE,
                 "Just a moment",
                 "temporarily_unavailable",
-                busy,
+                "We cannot sign you in right now. Please try again in a moment.",
+                return_to,
             );
             return response.header(header::RETRY_AFTER, "5");
         }
@@ -185,7 +184,8 @@ pub(crate) fn login_failed(request: &Request, error: LoginError) -> Response {
             "There is no identity provider of that name here.",
         ),
     };
-    answer(request, StatusCode::BAD_REQUEST, title, status, text)
+    let bad = StatusCode::BAD_REQUEST;
+    answer(request, bad, title, status, text, return_to)
 }
 
 /// Loaded ahead or in a frame: nothing happens, and nobody will see this.
@@ -196,6 +196,7 @@ pub(crate) fn not_a_navigation(request: &Request) -> Response {
         "Not here",
         "not_a_navigation",
         "Sign-in starts only when a person opens this page.",
+        "/",
     )
 }
 
@@ -208,6 +209,7 @@ pub(crate) fn shown(request: &Request, why: &'static str) -> Response {
         "This cannot go on",
         "invalid_request",
         why,
+        "/",
     )
 }
 
@@ -218,13 +220,19 @@ fn answer(
     title: &str,
     code: &'static str,
     text: &'static str,
+    return_to: &str,
 ) -> Response {
     if request.prefers_html() {
+        let again = match return_to {
+            "/" => "/auth/login".to_owned(),
+            path => with_query("/auth/login", &[("return_to", path)]),
+        };
         let body = format!(
-            "<h1>{}</h1><p>{}</p><p class=\"ways\"><a class=\"button\" href=\"/auth/login\">Sign in again</a> \
+            "<h1>{}</h1><p>{}</p><p class=\"ways\"><a class=\"button\" href=\"{}\">Sign in again</a> \
              <a href=\"/\">Go to the start page</a></p>",
             escape(title),
-            escape(text)
+            escape(text),
+            escape(&again)
         );
         html(status, title, &body)
     } else {

@@ -62,9 +62,11 @@ where
                 .await?;
             families.extend(self.store.families_of(&key).await?);
         }
+        let idp = self.config.identity_provider(&token.idp);
+        let ends_all = idp.is_some_and(|idp| idp.logout_ends_offline_access);
         let mut ended = 0;
         for family in families {
-            ended += u64::from(self.end_family(family).await?);
+            ended += u64::from(self.end_family(family, ends_all).await?);
         }
         self.store.use_once(&name, token.expires_at).await?;
         Ok(SignedOut {
@@ -73,11 +75,11 @@ where
         })
     }
 
-    async fn end_family(&self, family: FamilyId) -> Result<bool, StoreError> {
+    async fn end_family(&self, family: FamilyId, ends_all: bool) -> Result<bool, StoreError> {
         let Some(record) = self.store.find_family(&family).await? else {
             return Ok(false);
         };
-        if is_offline(&record) {
+        if !ends_all && is_offline(&record) {
             return Ok(false);
         }
         match self.store.update_family(&Transition::end(family)).await {
@@ -90,7 +92,7 @@ where
 }
 
 /// A native client with `offline_access` works while its user is away: a logout does
-/// not end that (§2.7). Whoever wants all to end says `cloakroom sessions revoke`.
+/// not end that (§2.7), unless the provider's configuration says so.
 fn is_offline(record: &FamilyRecord) -> bool {
     record.kind == FamilyKind::Grant
         && record

@@ -33,6 +33,9 @@ pub(super) struct PendingLogin {
     pub(super) created_at: UnixTime,
     pub(super) max_age: Option<u64>,
     pub(super) acr_values: Option<String>,
+    /// Whether a fresh sign-in was asked for.
+    #[serde(default)]
+    pub(super) prompt_login: bool,
     /// The session that the new one replaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) old_session: Option<Zeroizing<String>>,

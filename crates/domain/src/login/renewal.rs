@@ -19,7 +19,8 @@ use crate::seal::RootKeys;
 use crate::time::UnixTime;
 use crate::token::OpaqueToken;
 
-/// Longer than a provider is waited for; then somebody else may ask.
+/// Longer than a provider is waited for; then somebody else may ask. After a failure it
+/// stays: nobody asks a provider that is down twice a second.
 const LEASE_SECONDS: u64 = 30;
 
 /// What became of the claims; for the log alone.
@@ -129,13 +130,12 @@ where
                 self.end(&session.record).await?;
                 Err(SessionError::NoSession)
             }
-            // The lease stays: nobody asks a provider that is down twice a second.
             Err(RenewalError::Failed(why)) => Ok(Freshness::Failed(why)),
         }
     }
 
-    /// Seals the claims under the next version, so that no JWT of the old ones is
-    /// handed out again.
+    /// Seals what the provider gave under the next version, so that no JWT of the old
+    /// claims is handed out again, and the old refresh token is not presented again.
     async fn keep(
         &self,
         session: &mut Session<'_>,
@@ -144,11 +144,17 @@ where
     ) -> Result<Freshness, SessionError> {
         let record = &session.record;
         let mut grant = session.opened.grant.clone();
-        grant.user = grant.user.map(|user| user.with(renewed.profile));
-        grant.claims_at = Some(now);
         if renewed.refresh_token.is_some() {
             grant.upstream_refresh_token = renewed.refresh_token;
         }
+        let (freshness, lease) = match renewed.profile {
+            Ok(profile) => {
+                grant.user = grant.user.map(|user| user.with(profile));
+                grant.claims_at = Some(now);
+                (Freshness::Renewed, Some(Change::Lease(None)))
+            }
+            Err(why) => (Freshness::Failed(why), None),
+        };
         let version = record.claims_version.saturating_add(1);
         let sealer = Sealer {
             root: session
@@ -162,19 +168,21 @@ where
         let new = sealer
             .grant(&grant, version)
             .map_err(|_| SessionError::Unavailable("no entropy"))?;
-        let changes = vec![
-            Change::Claims {
-                grant: new,
-                version,
-            },
-            Change::Lease(None),
-        ];
-        let keep = change(session, None, changes);
-        let outrun = self.carry_out(session, &keep, now).await?;
+        let changes = std::iter::once(Change::Claims {
+            grant: new,
+            version,
+        });
+        let keep = change(session, None, changes.chain(lease).collect());
+        let mut kept = self.carry_out(session, &keep, now).await;
+        // There is no second copy of the new refresh token.
+        if matches!(kept, Err(SessionError::Unavailable(_))) {
+            kept = self.carry_out(session, &keep, now).await;
+        }
+        let outrun = kept?;
         if outrun.is_none() {
             session.opened.grant = grant;
         }
-        Ok(outrun.unwrap_or(Freshness::Renewed))
+        Ok(outrun.unwrap_or(freshness))
     }
 
     /// `None` if it was done, else what somebody else has done before us: the session
@@ -189,10 +197,10 @@ where
             Ok(()) => Ok(None),
             Err(UpdateError::Refused(Some(current))) => {
                 let epoch = self.epoch().await?;
+                let before = session.opened.grant.claims_at();
                 session.opened = grant::open(&current, session.token, session.roots, epoch, now)?;
-                let renewed = current.claims_version != session.record.claims_version;
                 session.record = *current;
-                Ok(Some(if renewed {
+                Ok(Some(if session.opened.grant.claims_at() > before {
                     Freshness::Renewed
                 } else {
                     Freshness::BeingRenewed

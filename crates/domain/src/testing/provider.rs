@@ -30,6 +30,8 @@ struct Renewals {
     /// None: it gives none at sign-ins.
     refresh_token: Option<String>,
     profile: Profile,
+    /// It takes the refresh token, gives another, and then cannot say who the user is.
+    mute: bool,
     over: bool,
     asked: Vec<String>,
     revoked: Vec<String>,
@@ -73,6 +75,11 @@ impl TestProviders {
             email: None,
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
         };
+    }
+
+    /// Whether it cannot say who the user is, though it takes the refresh token.
+    pub(crate) fn set_mute(&self, mute: bool) {
+        self.renewals.lock().unwrap().mute = mute;
     }
 
     /// It has ended what it granted.
@@ -199,7 +206,11 @@ impl IdentityProviders for TestProviders {
         let next = format!("refresh-{}", renewals.asked.len());
         renewals.refresh_token = Some(next.clone());
         Ok(Renewed {
-            profile: renewals.profile.clone(),
+            profile: if renewals.mute {
+                Err("mute")
+            } else {
+                Ok(renewals.profile.clone())
+            },
             refresh_token: Some(next.into()),
         })
     }

@@ -23,7 +23,7 @@ struct Table {
     used: Vec<OnceName>,
     epoch: UnixTime,
     calls: Calls,
-    faults: VecDeque<(Verb, Fault)>,
+    faults: VecDeque<(Verb, Option<Fault>)>,
     rivals: VecDeque<Transition>,
 }
 
@@ -102,7 +102,12 @@ impl MemoryStore {
 
     /// The next call of `verb` ends like this.
     pub(crate) fn fail_next(&self, verb: Verb, fault: Fault) {
-        self.lock().faults.push_back((verb, fault));
+        self.lock().faults.push_back((verb, Some(fault)));
+    }
+
+    /// The next call of `verb` is in order; how those after it end is said next.
+    pub(crate) fn pass_next(&self, verb: Verb) {
+        self.lock().faults.push_back((verb, None));
     }
 
     /// Somebody else's write comes just before our next update.
@@ -123,7 +128,7 @@ impl MemoryStore {
 impl Table {
     fn fault(&mut self, verb: Verb) -> Option<Fault> {
         let at = self.faults.iter().position(|(each, _)| *each == verb)?;
-        self.faults.remove(at).map(|(_, fault)| fault)
+        self.faults.remove(at)?.1
     }
 
     fn update(&mut self, transition: &Transition) -> Result<(), UpdateError> {

@@ -1,5 +1,6 @@
 use aws_lc_rs::digest::{SHA256, SHA512, digest};
 use cloakroom_domain::ports::{CallbackCode, IdentityProviders};
+use cloakroom_domain::time::UnixTime;
 use serde_json::{Value, json};
 
 use crate::testing::{NOW, TestIdp, b64, callback, jwk, refusal, relying_party, sign_in};
@@ -239,7 +240,28 @@ async fn a_demanded_age_is_judged() {
     assert!(with_age(json!({"auth_time": NOW.0 - 360})).await);
     assert!(!with_age(json!({"auth_time": NOW.0 - 361})).await);
     assert!(!with_age(json!({})).await);
+    assert!(!with_age(json!({"auth_time": 0})).await);
+    let ever = async |claims| demanding(claims, |callback| callback.max_age = Some(u64::MAX)).await;
+    assert!(ever(json!({"auth_time": 1})).await);
+    assert!(
+        !ever(json!({"auth_time": 0})).await,
+        "not known is not long ago"
+    );
     assert!(demanding(json!({"auth_time": NOW.0 - 90_000}), |_| {}).await);
+}
+
+#[tokio::test]
+async fn a_fresh_sign_in_is_no_older_than_the_wish_for_it() {
+    let asked = NOW.0 - 300;
+    let fresh = async |claims| {
+        let fresh_since = Some(UnixTime(asked));
+        demanding(claims, |callback| callback.fresh_since = fresh_since).await
+    };
+    assert!(fresh(json!({"auth_time": asked - 60})).await);
+    assert!(!fresh(json!({"auth_time": asked - 61})).await);
+    // It is a wish: `max_age` makes the provider say when.
+    assert!(fresh(json!({})).await);
+    assert!(demanding(json!({"auth_time": asked - 61}), |_| {}).await);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 use cloakroom_domain::ports::{IdpError, LogoutToken, VerifyLogoutToken};
 use serde_json::{Value, json};
 
-use crate::testing::{NOW, TestIdp, refusal};
+use crate::testing::{NOW, TestIdp, refusal, relying_party};
 
 async fn judged(header: Value, claims: Value) -> Result<LogoutToken, IdpError> {
     let idp = TestIdp::start().await;
@@ -21,6 +21,30 @@ async fn a_good_token_says_who_has_left() {
     assert!(judged(json!({}), json!({"sid": null})).await.is_ok());
     assert!(judged(json!({}), json!({"sub": null})).await.is_ok());
     assert!(judged(json!({"typ": null}), json!({})).await.is_ok());
+}
+
+#[tokio::test]
+async fn of_two_clients_at_one_provider_the_one_that_is_meant_hears_of_it() {
+    let idp = TestIdp::start().await;
+    let second = format!(
+        r#"callback = "own"
+        [[identity_providers]]
+        id = "second"
+        issuer = "{}"
+        client_id = "cloakroom-too"
+        client_authentication = "private_key_jwt"
+        id_token_algorithms = ["RS256", "ES256", "EdDSA"]
+        callback = "own""#,
+        idp.issuer
+    );
+    let (oidc, _) = relying_party(&idp.config(&second));
+    let told = async |audience: &str| {
+        let token = idp.logout_token(json!({}), json!({"aud": audience}));
+        oidc.verify_logout_token(&token, NOW).await
+    };
+    assert_eq!(told("cloakroom").await.unwrap().idp, "demo");
+    assert_eq!(told("cloakroom-too").await.unwrap().idp, "second");
+    refusal(told("another").await);
 }
 
 #[tokio::test]

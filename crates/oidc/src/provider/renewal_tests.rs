@@ -34,8 +34,9 @@ async fn renewed(claims: Value) -> Result<Renewed, RenewalError> {
 #[tokio::test]
 async fn what_is_said_now_replaces_what_was_said_then() {
     let renewed = renewed(json!({"name": "Alice Married"})).await.unwrap();
-    assert_eq!(renewed.profile.roles, ["user"]);
-    assert_eq!(renewed.profile.name.as_deref(), Some("Alice Married"));
+    let profile = renewed.profile.unwrap();
+    assert_eq!(profile.roles, ["user"]);
+    assert_eq!(profile.name.as_deref(), Some("Alice Married"));
     assert_eq!(
         renewed.refresh_token.as_deref().map(String::as_str),
         Some("upstream-refresh-token")
@@ -64,11 +65,43 @@ async fn a_renewed_token_is_about_the_same_sign_in() {
         json!({"iat": NOW.0 - 10_000}),
         json!({"iat": NOW.0 + 61}),
         json!({"at_hash": "AAAAAAAAAAAAAAAAAAAAAA"}),
-        json!({"roles": 7}),
     ] {
         let answer = renewed(other.clone()).await;
         assert!(matches!(answer, Err(RenewalError::Failed(_))), "{other}");
     }
+}
+
+/// The old one is spent: without the new one the next renewal would look like a thief's.
+#[tokio::test]
+async fn a_new_refresh_token_survives_what_fails_after_it_was_given() {
+    let keeps = |answer: Result<Renewed, RenewalError>| {
+        let renewed = answer.unwrap();
+        assert!(renewed.profile.is_err());
+        assert!(renewed.refresh_token.is_some());
+    };
+    keeps(renewed(json!({"roles": 7})).await);
+
+    let idp = TestIdp::start().await;
+    let (oidc, clock) = idp.relying_party();
+    let first = sign_in(&oidc, &idp).await.unwrap().id_token;
+    idp.announce("userinfo_endpoint", "/userinfo");
+    idp.tokens(json!({"id_token": null}));
+    clock.advance(3600);
+    for status in [503, 401] {
+        idp.raw("/userinfo", status, "application/json", b"{}");
+        keeps(renew(&oidc, &first).await);
+    }
+    idp.plain("/userinfo");
+    idp.userinfo(json!({"roles": ["user"]}));
+    assert!(renew(&oidc, &first).await.unwrap().profile.is_ok());
+
+    // A key set that cannot be had, for a token that may be as good as any.
+    let idp = TestIdp::start().await;
+    let (oidc, _) = idp.relying_party();
+    let first = sign_in(&oidc, &idp).await.unwrap().id_token;
+    let (fresh, _) = idp.relying_party();
+    idp.raw("/jwks", 503, "application/json", b"{}");
+    keeps(renew(&fresh, &first).await);
 }
 
 #[tokio::test]
@@ -108,21 +141,15 @@ async fn without_an_id_token_userinfo_speaks_for_the_same_user() {
     let (oidc, clock) = idp.relying_party();
     let first = sign_in(&oidc, &idp).await.unwrap().id_token;
     idp.tokens(json!({"id_token": null}));
-    let answer = renew(&oidc, &first).await;
-    assert!(
-        matches!(answer, Err(RenewalError::Failed(_))),
-        "nobody says anything"
-    );
+    let profile = async || renew(&oidc, &first).await.unwrap().profile;
+    assert!(profile().await.is_err(), "nobody says anything");
 
     idp.announce("userinfo_endpoint", "/userinfo");
     clock.advance(3600);
     idp.userinfo(json!({"roles": ["user"]}));
-    assert_eq!(renew(&oidc, &first).await.unwrap().profile.roles, ["user"]);
+    assert_eq!(profile().await.unwrap().roles, ["user"]);
     idp.userinfo(json!({"sub": "bob"}));
-    assert!(matches!(
-        renew(&oidc, &first).await,
-        Err(RenewalError::Failed(_))
-    ));
+    assert!(profile().await.is_err());
 }
 
 #[tokio::test]

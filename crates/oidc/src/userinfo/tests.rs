@@ -84,6 +84,11 @@ async fn an_answer_about_somebody_else_or_malformed_refuses_the_login() {
     }
     idp.raw("/userinfo", 401, "application/json", b"{}");
     refusal(sign_in(&oidc, &idp).await);
-    idp.raw("/userinfo", 200, "application/jwt", b"a.b.c");
+    idp.raw("/userinfo", 200, "application/jwt; charset=utf-8", b"a.b.c");
+    assert_eq!(
+        refusal(sign_in(&oidc, &idp).await),
+        "it answered with a JWT instead of JSON"
+    );
+    idp.raw("/userinfo", 200, "text/jwt", br#"{"sub":"alice"}"#);
     refusal(sign_in(&oidc, &idp).await);
 }

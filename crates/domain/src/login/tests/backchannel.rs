@@ -2,6 +2,7 @@
 //! it does not.
 
 use super::*;
+use crate::config::Config;
 
 impl Porch {
     async fn told(&self, token: &str) -> Result<u64, LoginError> {
@@ -116,6 +117,21 @@ async fn a_client_that_works_offline_goes_on_and_one_that_does_not_ends() {
     assert_eq!(porch.told("sid=idp-sid-of-alice;1").await, Ok(1));
     assert_eq!(porch.store.record(offline.id).state, FamilyState::Active);
     assert_eq!(porch.store.record(online.id).state, FamilyState::Ended);
+}
+
+#[tokio::test]
+async fn a_provider_may_be_configured_to_end_offline_access_too() {
+    let ends_all = |config: &mut Config| {
+        config.identity_providers[0].logout_ends_offline_access = true;
+    };
+    for token in ["sid=idp-sid-of-alice;1", "sub=demo|alice;1"] {
+        let porch = Porch::with(ends_all);
+        let offline = porch.granted(true).await;
+        let bob = porch.sign_in("bob").await;
+        assert_eq!(porch.told(token).await, Ok(1));
+        assert_eq!(porch.store.record(offline.id).state, FamilyState::Ended);
+        assert_eq!(porch.state(&bob), FamilyState::Active);
+    }
 }
 
 #[tokio::test]

@@ -171,6 +171,60 @@ async fn a_provider_that_is_down_ends_the_session_only_at_the_limit() {
 }
 
 #[tokio::test]
+async fn a_renewal_that_fails_half_way_keeps_the_refresh_token_that_it_was_given() {
+    let porch = porch();
+    let session = porch.sign_in("alice").await;
+    porch.clock.advance(MAX_AGE);
+    porch.providers.set_mute(true);
+    let (freshness, roles) = porch.looks(&session).await.unwrap();
+    assert_eq!(freshness, Freshness::Failed("mute"));
+    assert_eq!(roles, ["admin", "user"], "the old ones serve");
+    let opened = porch.opened(&session).unwrap();
+    assert_eq!(
+        opened.grant.claims_at(),
+        UnixTime(NOW),
+        "and are no younger"
+    );
+    assert_eq!(
+        porch.looks(&session).await.unwrap().0,
+        Freshness::BeingRenewed,
+        "the lease stays"
+    );
+    porch.clock.advance(30);
+    porch.providers.set_mute(false);
+    assert_eq!(porch.looks(&session).await.unwrap().0, Freshness::Renewed);
+    // None was presented twice: it would have ended the grant.
+    assert_eq!(porch.providers.take_renewals(), ["refresh-0", "refresh-1"]);
+
+    // And no longer than to their limit.
+    porch.providers.set_mute(true);
+    porch.clock.advance(LIMIT);
+    assert_eq!(
+        porch.looks(&session).await.unwrap_err(),
+        SessionError::NoSession
+    );
+}
+
+#[tokio::test]
+async fn a_new_refresh_token_is_written_again_if_the_store_was_busy() {
+    for faults in 1..=2 {
+        let porch = porch();
+        let session = porch.sign_in("alice").await;
+        porch.clock.advance(MAX_AGE);
+        // The lease is taken, then the write fails.
+        porch.store.pass_next(Verb::Update);
+        for _ in 0..faults {
+            porch.store.fail_next(Verb::Update, Fault::Throttled);
+        }
+        let looked = porch.looks(&session).await;
+        match faults {
+            1 => assert_eq!(looked.unwrap().0, Freshness::Renewed),
+            _ => assert!(matches!(looked, Err(SessionError::Unavailable(_)))),
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_was_away_for_long_comes_back_if_the_provider_agrees() {
     let porch = porch();
     let session = porch.sign_in("alice").await;
