@@ -7,7 +7,7 @@ import {
   ask, catchCallback, fillDemoForm, person, sees, sessionCookie, shoot, signIn, startChromium,
 } from './lib/chromium.mjs';
 import { EVIL_HOST, startForeign } from './lib/foreign.mjs';
-import { startSystem } from './lib/system.mjs';
+import { demoConfig, startSystem } from './lib/system.mjs';
 
 const ORIGINS = ['another site', 'a sibling on the same site'];
 
@@ -214,6 +214,45 @@ describe('hostile pages in Chromium', () => {
     // Burnt: her own code does not help any more.
     assert.equal((await page.goto(own)).status(), 400);
     assert.deepEqual(await context.cookies(), []);
+  });
+
+  test('D21: a page of an allowed origin calls with a token of its own, and never with the cookie', async () => {
+    const shop = foreign.origins['a sibling on the same site'];
+    const open = await startSystem({ config: demoConfig({ top: `allowed_origins = ["${shop}"]` }) });
+    try {
+      await signIn(page, open);
+      const machine = await fetch(`${open.url}/oauth/token`, {
+        method: 'POST',
+        headers: { authorization: `Basic ${btoa('demo-machine:demo-machine-secret')}` },
+        body: new URLSearchParams({ grant_type: 'client_credentials', scope: 'orders:read' }),
+      });
+      const { access_token: token } = await machine.json();
+      const outcomes = async (origin, base) => {
+        const tab = await lure(origin, '');
+        const result = await tab.evaluate(async ([url, bearer]) => {
+          const asked = {
+            cookie: [`${url}/api/orders`, { credentials: 'include', headers: { 'x-csrf': '1' } }],
+            session: [`${url}/auth/session`, { credentials: 'include', headers: { 'x-csrf': '1' } }],
+            signOut: [`${url}/auth/logout`, { method: 'POST', credentials: 'include', headers: { 'x-csrf': '1' } }],
+            token: [`${url}/api/orders`, { headers: { authorization: bearer } }],
+            badToken: [`${url}/api/orders`, { headers: { authorization: `${bearer}x` } }],
+          };
+          const each = Object.entries(asked).map(async ([name, [where, init]]) => (
+            [name, await fetch(where, init).then(({ status }) => status, () => 'blocked')]
+          ));
+          return Object.fromEntries(await Promise.all(each));
+        }, [base, `Bearer ${token}`]);
+        await tab.close();
+        return result;
+      };
+      const never = { cookie: 'blocked', session: 'blocked', signOut: 'blocked' };
+      assert.deepEqual(await outcomes('a sibling on the same site', open.url), { ...never, token: 200, badToken: 401 });
+      assert.deepEqual(await outcomes('another site', open.url), { ...never, token: 'blocked', badToken: 'blocked' });
+      assert.equal((await ask(page, '/api/orders')).status, 200, 'she is still signed in');
+    } finally {
+      await page.close();
+      await open.stop();
+    }
   });
 
   test('D4 D15 D71: a script cannot plant a session or a sign-in', async () => {

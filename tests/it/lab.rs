@@ -316,6 +316,7 @@ impl Lab {
             edge: Edge::None,
             remaps_www_authenticate: false,
             names_dpop: false,
+            allowed_origins: Vec::new(),
             routes,
             clock: Arc::new(self.clock.clone()),
         });

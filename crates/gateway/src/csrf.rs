@@ -1,7 +1,7 @@
 //! Whether a request that carries the cookie was made by our own pages (D20, D21).
 //!
-//! `X-CSRF` is what a foreign page cannot send without a preflight that nobody
-//! answers. `Origin` and `Sec-Fetch-Site` are judged when present; old browsers and
+//! `X-CSRF` is what a foreign page cannot send without a preflight that is never
+//! answered with it. `Origin` and `Sec-Fetch-Site` are judged when present; old browsers and
 //! programs leave them out, which is no fault. `SameSite` alone would not do:
 //! sibling hosts are the same site (RFC 10017 §6.1.3.3). Nothing depends on the
 //! method, so no method override gets around it (D25).
@@ -33,27 +33,23 @@ pub enum Origin {
     Allowed,
 }
 
-/// Judges a request that is authenticated by the cookie.
+/// Judges a request that is authenticated by the cookie. That is for pages of the issuer's
+/// own origin: allowed ones bring a token of their own.
 ///
 /// # Errors
 ///
 /// The first check that fails.
-pub fn judge(
-    headers: &Headers<'_>,
-    issuer: &str,
-    allowed_origins: &[String],
-) -> Result<(), CsrfFault> {
+pub fn judge(headers: &Headers<'_>, issuer: &str) -> Result<(), CsrfFault> {
     if headers.one("x-csrf") != Ok(Some("1")) {
         return Err(CsrfFault::Header);
     }
-    let origin = origin(headers, issuer, allowed_origins)?;
+    origin(headers, issuer, &[])?;
     match headers
         .one("sec-fetch-site")
         .map_err(|_| CsrfFault::FetchSite)?
     {
         // `none` is the user's own doing: no page can cause it.
         None | Some("same-origin" | "none") => Ok(()),
-        Some("same-site" | "cross-site") if origin == Origin::Allowed => Ok(()),
         Some(_) => Err(CsrfFault::FetchSite),
     }
 }
@@ -97,11 +93,12 @@ mod tests {
     const ISSUER: &str = "https://app.example.com/tenant";
 
     fn judged(headers: &[(&str, &str)]) -> Result<(), CsrfFault> {
-        judge(
-            &headers.iter().copied().collect(),
-            ISSUER,
-            &["https://shop.example.com".to_owned()],
-        )
+        judge(&headers.iter().copied().collect(), ISSUER)
+    }
+
+    fn from(value: &str) -> Result<Origin, CsrfFault> {
+        let headers = [("origin", value)].into_iter().collect();
+        origin(&headers, ISSUER, &["https://shop.example.com".to_owned()])
     }
 
     #[test]
@@ -126,13 +123,21 @@ mod tests {
     }
 
     #[test]
-    fn our_own_origin_and_an_allowed_one_pass() {
-        for origin in ["https://app.example.com", "https://shop.example.com"] {
-            assert_eq!(
-                judged(&[("x-csrf", "1"), ("origin", origin)]),
-                Ok(()),
-                "{origin}"
-            );
+    fn our_own_origin_passes_and_an_allowed_one_not_with_the_cookie() {
+        let (own, allowed) = ("https://app.example.com", "https://shop.example.com");
+        assert_eq!(judged(&[("x-csrf", "1"), ("origin", own)]), Ok(()));
+        let refused = judged(&[("x-csrf", "1"), ("origin", allowed)]);
+        assert_eq!(refused, Err(CsrfFault::Origin));
+        assert_eq!(from(own), Ok(Origin::Own));
+        assert_eq!(from(allowed), Ok(Origin::Allowed));
+        for neighbour in [
+            "http://shop.example.com",
+            "https://shop.example.com:8443",
+            "https://shop.example.com/",
+            "https://www.shop.example.com",
+            "null",
+        ] {
+            assert_eq!(from(neighbour), Err(CsrfFault::Origin), "{neighbour}");
         }
     }
 
@@ -183,18 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn a_foreign_site_passes_only_from_an_allowed_origin() {
+    fn our_own_origin_is_never_another_site() {
         for site in ["same-site", "cross-site"] {
-            let from = |origin| {
-                judged(&[
-                    ("x-csrf", "1"),
-                    ("origin", origin),
-                    ("sec-fetch-site", site),
-                ])
-            };
-            assert_eq!(from("https://shop.example.com"), Ok(()));
-            // Our own origin is never another site: one of the two lies.
-            assert_eq!(from("https://app.example.com"), Err(CsrfFault::FetchSite));
+            let lies = judged(&[
+                ("x-csrf", "1"),
+                ("origin", "https://app.example.com"),
+                ("sec-fetch-site", site),
+            ]);
+            assert_eq!(lies, Err(CsrfFault::FetchSite));
         }
     }
 

@@ -6,11 +6,15 @@
 //! past it (D69).
 
 use aws_lc_rs::digest;
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::{Extension, Json, Router, routing::get};
 use cloakroom_verify::{Claims, RequireLayer, Verifier, VerifyLayer};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The audience of orders and reports.
 pub const ORDERS: &str = "orders";
@@ -23,6 +27,7 @@ pub struct Services {
     orders: Verifier,
     profile: Verifier,
     header: HeaderName,
+    origins: Vec<String>,
 }
 
 impl Services {
@@ -33,7 +38,15 @@ impl Services {
             orders,
             profile,
             header: header::AUTHORIZATION,
+            origins: Vec::new(),
         }
+    }
+
+    /// Lets scripts of these origins read the answers: a REST API adds nothing to them.
+    #[must_use]
+    pub fn readable_from(mut self, origins: Vec<String>) -> Self {
+        self.origins = origins;
+        self
     }
 
     /// Takes the bare JWT from another header, as behind an HTTP API.
@@ -49,6 +62,7 @@ impl Services {
             orders,
             profile,
             header,
+            origins,
         } = self;
         // Outermost the signature, so that nobody unknown learns what a route asks for.
         let verified = |verifier| VerifyLayer::new(verifier).header(header.clone());
@@ -65,8 +79,22 @@ impl Services {
         let people = Router::new()
             .route("/api/profile", get(show_profile))
             .route_layer(verified(profile));
-        sales.merge(people)
+        sales
+            .merge(people)
+            .layer(middleware::from_fn_with_state(origins.into(), share))
     }
+}
+
+async fn share(State(origins): State<Arc<[String]>>, request: Request, next: Next) -> Response {
+    let asker = request.headers().get(header::ORIGIN).cloned();
+    let mut response = next.run(request).await;
+    let known = |asker: &HeaderValue| origins.iter().any(|origin| origin.as_bytes() == asker);
+    if let Some(origin) = asker.filter(known) {
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+    }
+    response
 }
 
 async fn list_orders(Extension(claims): Extension<Claims>) -> Json<Value> {

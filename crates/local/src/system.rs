@@ -230,6 +230,7 @@ impl System {
                 .routes
                 .iter()
                 .any(|route| route.dpop != DpopDemand::Unsaid),
+            allowed_origins: config.allowed_origins.clone(),
             routes: routes::all(&config, &edge, options.flavour, &functions, &services)?,
             edge,
             clock: world.clock,
@@ -398,7 +399,8 @@ fn demo_services(config: &Config, flavour: Flavour) -> Result<axum::Router, Star
             .build()
             .map_err(|error| StartError::Part(error.to_string()))
     };
-    let services = Services::new(verifier(ORDERS)?, verifier(PROFILE)?);
+    let services = Services::new(verifier(ORDERS)?, verifier(PROFILE)?)
+        .readable_from(config.allowed_origins.clone());
     Ok(match flavour {
         Flavour::Rest => services,
         Flavour::Http => services.header(JWT_HEADER),

@@ -206,17 +206,15 @@ where
 
     /// Whether it may be another site's page that presents what a browser holds.
     fn is_foreign(&self, event: &AuthorizerEvent<'_>, presented: Credential<'_>) -> bool {
-        let (issuer, origins) = (&self.config.issuer, &self.config.allowed_origins);
-        let from = || csrf::origin(&event.headers, issuer, origins);
+        let issuer = &self.config.issuer;
+        let from = |allowed| csrf::origin(&event.headers, issuer, allowed);
         match (event.kind, presented.scheme) {
             // A browser's script cannot add a header to a WebSocket, but the browser
             // always says whose script it is (D22).
-            (EventKind::WebSocket, Scheme::Session) => {
-                !matches!(from(), Ok(Origin::Own | Origin::Allowed))
-            }
+            (EventKind::WebSocket, Scheme::Session) => from(&[]) != Ok(Origin::Own),
             // A ticket is presented on purpose; a program that does so has no origin.
-            (EventKind::WebSocket, Scheme::Ticket) => from().is_err(),
-            _ if presented.from_cookie => csrf::judge(&event.headers, issuer, origins).is_err(),
+            (EventKind::WebSocket, Scheme::Ticket) => from(&self.config.allowed_origins).is_err(),
+            _ if presented.from_cookie => csrf::judge(&event.headers, issuer).is_err(),
             _ => false,
         }
     }

@@ -159,8 +159,7 @@ where
     }
 
     fn rule_out_csrf(&self, request: &Request) -> Result<(), Refused> {
-        let origins = &self.config.allowed_origins;
-        csrf::judge(request.headers(), &self.config.issuer, origins).map_err(|_| Refused::Csrf)
+        csrf::judge(request.headers(), &self.config.issuer).map_err(|_| Refused::Csrf)
     }
 
     fn refuse(&self, request: &Request, refused: Refused) -> Response {

@@ -72,6 +72,7 @@ async fn api(authorizer: Option<Authorizer>, integration: Integration) -> String
         edge: Edge::None,
         remaps_www_authenticate: false,
         names_dpop: false,
+        allowed_origins: Vec::new(),
         routes: vec![Route {
             method: None,
             resource: "/api/{proxy+}".to_owned(),

@@ -8,14 +8,16 @@ use cloakroom_local::faults::{Backend, Fault, Faults};
 use cloakroom_local::system::{DEMO_CONFIG, Options, System};
 use cloakroom_tests::browser::{Browser, Page, client};
 use cloakroom_tests::clock::TestClock;
+use cloakroom_tests::liar::{Liar, Lie};
 use cloakroom_tests::oauth::machine_token;
 use cloakroom_tests::table::Table;
-use reqwest::header::{LOCATION, SET_COOKIE};
+use reqwest::header::{HeaderMap, HeaderValue, LOCATION, SET_COOKIE};
 use reqwest::{Method, StatusCode, Url};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 const SESSION: &str = "__Host-Http-cloakroom";
+const JSON: &str = "content-type: application/json\r\n";
 
 async fn system() -> System {
     System::start(Options::default()).await.unwrap()
@@ -78,7 +80,7 @@ fn logins(browser: &Browser) -> Vec<(String, String)> {
 
 fn assert_helps(page: &Page) {
     assert_eq!(page.status, StatusCode::BAD_REQUEST, "{}", page.body);
-    assert!(page.body.contains("href=\"/auth/login\""), "a way on");
+    assert!(page.body.contains("href=\"/auth/login"), "a way on");
     assert_eq!(page.headers["cache-control"], "no-store");
 }
 
@@ -139,10 +141,10 @@ async fn d4_a_new_sign_in_has_a_new_handle_and_the_old_one_is_dead() {
     let mut alice = Browser::default();
     alice.sign_in(system.url(), "alice").await;
     let old = alice.cookie(SESSION).unwrap();
-    // From our own page, and from a link on another site, whose request has no cookie.
-    for from_elsewhere in [false, true] {
+    // From our own page, and from links on another site, whose request has no cookie.
+    for (from_elsewhere, more) in [(false, ""), (true, ""), (true, "&second_look=1")] {
         let old = alice.cookie(SESSION).unwrap();
-        let login = system.at("/auth/login?return_to=/");
+        let login = system.at(&format!("/auth/login?return_to=/{more}"));
         let form = if from_elsewhere {
             alice.follow_link(&login).await
         } else {
@@ -153,7 +155,7 @@ async fn d4_a_new_sign_in_has_a_new_handle_and_the_old_one_is_dead() {
         assert_ne!(alice.cookie(SESSION).unwrap(), old);
         let mut thief = Browser::default();
         thief.plant(SESSION, &old);
-        assert!(!is_in(&mut thief, &system).await, "{from_elsewhere}");
+        assert!(!is_in(&mut thief, &system).await, "{from_elsewhere} {more}");
         assert!(is_in(&mut alice, &system).await);
     }
     // A handle that somebody has planted is not adopted.
@@ -181,27 +183,79 @@ async fn d6_a_sign_in_lands_on_this_site() {
     }
 }
 
+/// The page's link to a new sign-in: where that one is to land.
+fn way_on(page: &Page) -> Option<String> {
+    let (_, rest) = page.body.split_once("href=\"/auth/login").unwrap();
+    let (query, _) = rest.split_once('"').unwrap();
+    let url = format!("http://localhost/{query}");
+    (!query.is_empty()).then(|| parameter(&url, "return_to"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d6_what_failed_leads_to_where_it_was_to_land_and_nowhere_else() {
+    let liar = Liar::bind().await;
+    let system = liar.system("", Options::default()).await;
+    let place = "/orders?page=2&q=%22%3E%3Cscript%3E";
+    for (asked, lands) in [
+        (place, Some(place)),
+        ("/", None),
+        ("//evil.example", None),
+        ("/%09/evil.example", None),
+        ("https://evil.example", None),
+    ] {
+        let login = Url::parse_with_params(&system.at("/auth/login"), [("return_to", asked)]);
+        let login = login.unwrap();
+        // The provider takes the code for no good; its answer must bring its own cookie.
+        let mut alice = Browser::default();
+        let form = alice.open(login.as_str()).await;
+        let answer = answer_to(&mut alice, &form, "alice").await;
+        liar.lie("/token", Lie::HangsUp);
+        let page = alice.follow_link(&answer).await;
+        assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(way_on(&page).as_deref(), lands, "{asked}");
+        liar.lie("/token", Lie::Says(400, JSON, b"{}".to_vec()));
+        let page = alice.follow_link(&answer).await;
+        assert_helps(&page);
+        assert_eq!(way_on(&page).as_deref(), lands, "{asked}");
+        assert!(!page.body.contains("<script"));
+        // The cookie is gone.
+        assert_eq!(way_on(&alice.follow_link(&answer).await), None);
+        // No provider of that name.
+        let mut unknown = login.clone();
+        unknown.query_pairs_mut().append_pair("idp", "nobody");
+        let page = alice.open(unknown.as_str()).await;
+        assert_eq!(way_on(&page).as_deref(), lands, "{asked}");
+        liar.repent();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn d7_no_header_of_the_request_says_where_we_are() {
     let system = system().await;
-    let answer = client()
-        .get(system.at("/auth/login?return_to=/"))
-        .header("x-forwarded-host", "evil.example")
-        .header("x-forwarded-proto", "https")
-        .header("forwarded", "host=evil.example")
-        .header("x-original-host", "evil.example")
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
-    let location = answer.headers()[LOCATION].to_str().unwrap();
-    assert!(location.starts_with(system.provider_url()));
-    let form = Browser::default().open(location).await;
-    let back = form
-        .hidden()
-        .into_iter()
-        .find(|(name, _)| name == "redirect_uri");
-    assert_eq!(back.unwrap().1, system.at("/auth/callback"));
+    for forged in [
+        &[("host", "evil.example")][..],
+        &[
+            ("x-forwarded-host", "evil.example"),
+            ("x-forwarded-proto", "https"),
+            ("forwarded", "host=evil.example"),
+            ("x-original-host", "evil.example"),
+        ],
+    ] {
+        let mut request = client().get(system.at("/auth/login?return_to=/"));
+        for (name, value) in forged {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+        let location = answer.headers()[LOCATION].to_str().unwrap();
+        assert!(location.starts_with(system.provider_url()));
+        let form = Browser::default().open(location).await;
+        let back = form
+            .hidden()
+            .into_iter()
+            .find(|(name, _)| name == "redirect_uri");
+        assert_eq!(back.unwrap().1, system.at("/auth/callback"));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -250,6 +304,14 @@ async fn d14_nothing_starts_unless_a_person_opens_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn d14_five_logins_at_once_all_end_and_a_sixth_makes_room() {
     let system = system().await;
+    let mut alice = Browser::default();
+    for _ in 0..6 {
+        answer_of(&mut alice, &system, "alice").await;
+        assert!(logins(&alice).len() <= 5);
+    }
+    let newest = answer_of(&mut alice, &system, "alice").await;
+    assert_eq!(logins(&alice).len(), 5);
+    assert_eq!(alice.follow_link(&newest).await.status, StatusCode::OK);
     let mut alice = Browser::default();
     let mut answers = Vec::new();
     for _ in 0..5 {
@@ -402,6 +464,100 @@ async fn d19_d20_a_foreign_page_changes_and_learns_nothing() {
                 .fetch_with(method.clone(), &system.at(path), headers)
                 .await;
             assert_eq!(status, StatusCode::OK, "{path} {headers:?}");
+        }
+    }
+}
+
+/// Pages of an allowed origin bring a token of their own. The cookie is ours alone: it is
+/// Strict, a sign-in lands on our own site, and the edge knows one origin.
+#[tokio::test(flavor = "multi_thread")]
+async fn d21_an_allowed_origin_calls_with_a_token_and_never_with_the_cookie() {
+    const SHOP: &str = "https://shop.example.com";
+    for (flavour, edge) in [
+        (Flavour::Rest, "none"),
+        (Flavour::Http, "none"),
+        (Flavour::Rest, "cloudfront"),
+        (Flavour::Http, "cloudfront"),
+    ] {
+        let settings = format!("edge = \"{edge}\"\nallowed_origins = [\"{SHOP}\"]\n\n[revocation]");
+        let options = Options {
+            config: DEMO_CONFIG.replace("[revocation]", &settings),
+            flavour,
+            ..Options::default()
+        };
+        let system = System::start(options).await.unwrap();
+        let mut alice = Browser::default();
+        alice.sign_in(system.url(), "alice").await;
+        let cookie = format!("{SESSION}={}", alice.cookie(SESSION).unwrap());
+        let bearer = format!("Bearer {}", machine_token(&system).await);
+        let own = system.url().to_owned();
+        let shares = |headers: &HeaderMap| {
+            assert!(!headers.contains_key("access-control-allow-credentials"));
+            headers.get("access-control-allow-origin").cloned()
+        };
+        for origin in [
+            SHOP,
+            "https://other.example.com",
+            "http://shop.example.com",
+            "https://shop.example.com:8443",
+            "https://shop.example.com.evil.example",
+            "null",
+            &own,
+        ] {
+            let allowed = (origin == SHOP).then_some(SHOP);
+            let preflight = async |path: &str| {
+                let request = client()
+                    .request(Method::OPTIONS, system.at(path))
+                    .header("origin", origin)
+                    .header("access-control-request-method", "POST")
+                    .header("access-control-request-headers", "authorization,x-csrf");
+                request.send().await.unwrap()
+            };
+            for path in ["/api/orders", "/api/nothing/here"] {
+                let answer = preflight(path).await;
+                assert_eq!(answer.status().is_success(), allowed.is_some(), "{origin}");
+                let headers = answer.headers();
+                assert_eq!(shares(headers), allowed.map(HeaderValue::from_static));
+                let offered = headers.get("access-control-allow-headers");
+                let offered = offered.map(|value| value.to_str().unwrap().to_lowercase());
+                assert_eq!(offered.is_some(), allowed.is_some());
+                assert!(!offered.unwrap_or_default().contains("x-csrf"));
+            }
+            for path in ["/auth/session", "/auth/logout", "/auth/login"] {
+                let answer = preflight(path).await;
+                assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+                assert_eq!(shares(answer.headers()), None);
+            }
+            let call = async |path: &str, name: &str, value: &str| {
+                let request = client()
+                    .get(system.at(path))
+                    .header("origin", origin)
+                    .header("x-csrf", "1")
+                    .header(name, value);
+                request.send().await.unwrap()
+            };
+            let answer = call("/api/orders", "authorization", &bearer).await;
+            assert_eq!(answer.status(), StatusCode::OK, "a token is its bearer's");
+            assert_eq!(
+                shares(answer.headers()),
+                allowed.map(HeaderValue::from_static),
+                "{origin}"
+            );
+            let answer = call("/api/orders", "authorization", "Bearer nonsense").await;
+            assert!(answer.status().is_client_error());
+            assert_eq!(
+                shares(answer.headers()),
+                allowed.map(HeaderValue::from_static)
+            );
+            for path in ["/api/orders", "/auth/session"] {
+                let answer = call(path, "cookie", &cookie).await;
+                let expected = if origin == own {
+                    StatusCode::OK
+                } else {
+                    StatusCode::FORBIDDEN
+                };
+                assert_eq!(answer.status(), expected, "{path} {origin}");
+            }
         }
     }
 }

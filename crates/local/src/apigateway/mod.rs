@@ -33,6 +33,7 @@ use url::Url;
 mod answer;
 mod authorizer;
 mod cache;
+mod cors;
 pub mod edge;
 mod event;
 mod mapping;
@@ -85,6 +86,8 @@ pub struct Api {
     /// Whether the gateway's own 401 names DPoP beside Bearer (RFC 9449 §7.1). A
     /// gateway response is one text for the whole API, so it cannot say what was wrong.
     pub names_dpop: bool,
+    /// Whose pages may call what is under `/api`, besides our own.
+    pub allowed_origins: Vec<String>,
     /// The routes, in any order.
     pub routes: Vec<Route>,
     /// Dates events and ages the cache.
@@ -456,8 +459,21 @@ impl ApiGateway {
 
 async fn handle(State(gateway): State<Arc<ApiGateway>>, request: Request) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let answered = gateway.answer(request).await;
-    let response = answered.unwrap_or_else(|refusal| refusal.response(&gateway.api));
+    let api = &gateway.api;
+    let origin = cors::allowed(&api.allowed_origins, &path, request.headers());
+    let response = match origin {
+        Some(origin) if cors::is_preflight(&method, request.headers()) => cors::preflight(origin),
+        origin => {
+            let answered = gateway.answer(request).await;
+            // A REST API cannot add to what a service answers: the service says it itself.
+            let adds = answered.is_err() || api.flavour == Flavour::Http;
+            let mut response = answered.unwrap_or_else(|refusal| refusal.response(api));
+            if let Some(origin) = origin.filter(|_| adds) {
+                cors::share(response.headers_mut(), origin);
+            }
+            response
+        }
+    };
     // Neither headers nor the query string: there are tokens and codes in them (D64).
     tracing::debug!(%method, path, status = response.status().as_u16(), "request");
     response
