@@ -51,8 +51,8 @@ pub async fn machine_token(system: &System) -> String {
     text(&body, "access_token")
 }
 
-/// The URL with which the native app sends the user off.
-pub fn authorization_url(system: &System, changes: &[(&str, &str)]) -> String {
+/// The authorization request of the native app, with these changes.
+pub fn authorization_request(changes: &[(&str, &str)]) -> Vec<(String, String)> {
     let challenge = challenge(VERIFIER);
     let mut parameters = vec![
         ("response_type", "code"),
@@ -69,6 +69,27 @@ pub fn authorization_url(system: &System, changes: &[(&str, &str)]) -> String {
             parameters.push((name, value));
         }
     }
+    parameters
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// The URL with which the native app sends the user off.
+pub fn authorization_url(system: &System, changes: &[(&str, &str)]) -> String {
+    authorization_endpoint(system, &authorization_request(changes))
+}
+
+/// The URL with which a client sends the user off whose request was pushed.
+pub fn pushed_url(system: &System, client: &str, pushed: &Value) -> String {
+    let uri = text(pushed, "request_uri");
+    authorization_endpoint(system, &[("client_id", client), ("request_uri", &uri)])
+}
+
+fn authorization_endpoint(
+    system: &System,
+    parameters: &[(impl AsRef<str>, impl AsRef<str>)],
+) -> String {
     Url::parse_with_params(&system.at("/oauth/authorize"), parameters)
         .unwrap()
         .into()
@@ -102,32 +123,34 @@ pub async fn code_at(url: &str, user: &str) -> String {
     parameter(&answer, "code").expect("a code")
 }
 
+/// What the native app posts to redeem a code.
+pub fn redemption(code: &str) -> [(&'static str, &str); 5] {
+    [
+        ("grant_type", "authorization_code"),
+        ("client_id", "demo-native"),
+        ("code", code),
+        ("redirect_uri", REDIRECT),
+        ("code_verifier", VERIFIER),
+    ]
+}
+
+/// What the native app posts to refresh.
+pub fn refreshing(refresh_token: &str) -> [(&'static str, &str); 3] {
+    [
+        ("grant_type", "refresh_token"),
+        ("client_id", "demo-native"),
+        ("refresh_token", refresh_token),
+    ]
+}
+
 /// Redeems a code as the native app does.
 pub async fn redeem(system: &System, code: &str) -> (StatusCode, Value) {
-    token(
-        system,
-        &[
-            ("grant_type", "authorization_code"),
-            ("client_id", "demo-native"),
-            ("code", code),
-            ("redirect_uri", REDIRECT),
-            ("code_verifier", VERIFIER),
-        ],
-    )
-    .await
+    token(system, &redemption(code)).await
 }
 
 /// Refreshes as the native app does.
 pub async fn refresh(system: &System, refresh_token: &str) -> (StatusCode, Value) {
-    token(
-        system,
-        &[
-            ("grant_type", "refresh_token"),
-            ("client_id", "demo-native"),
-            ("refresh_token", refresh_token),
-        ],
-    )
-    .await
+    token(system, &refreshing(refresh_token)).await
 }
 
 /// Revokes a token as the native app does.
@@ -142,6 +165,39 @@ pub async fn native_tokens(system: &System, user: &str) -> (String, String) {
     let (status, body) = redeem(system, &code(system, user).await).await;
     assert_eq!(status, StatusCode::OK, "{body}");
     (text(&body, "access_token"), text(&body, "refresh_token"))
+}
+
+/// An ID token that the demo provider gives us for `user`, in a sign-in that we follow
+/// in our own system's place.
+pub async fn id_token(system: &System, user: &str) -> String {
+    let provider = system.provider_url();
+    let redirect_uri = system.config().callback_url();
+    let parameters = [
+        ("response_type", "code"),
+        ("client_id", "cloakroom"),
+        ("redirect_uri", &redirect_uri),
+        ("scope", "openid profile email roles"),
+        ("nonce", "n"),
+        ("code_challenge", &challenge(VERIFIER)),
+        ("code_challenge_method", "S256"),
+    ];
+    let url = Url::parse_with_params(&format!("{provider}/authorize"), parameters).unwrap();
+    let mut browser = Browser::default();
+    let form = browser.open(url.as_str()).await;
+    let fields = [("username", user), ("password", user)];
+    let (_, headers, _) = browser.submit_once(&form, &fields).await;
+    let callback = Url::parse(headers["location"].to_str().unwrap()).unwrap();
+    let secret = &system.environment()["CLOAKROOM_DEMO_IDP_SECRET"];
+    let request = client()
+        .post(format!("{provider}/token"))
+        .basic_auth("cloakroom", Some(secret))
+        .form(&[
+            ("grant_type", "authorization_code"),
+            ("code", &parameter(&callback, "code").expect("a code")),
+            ("redirect_uri", &redirect_uri),
+            ("code_verifier", VERIFIER),
+        ]);
+    text(&json(request.send().await.unwrap()).await, "id_token")
 }
 
 /// What an API says to a bearer of `token`.

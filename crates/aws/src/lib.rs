@@ -16,5 +16,5 @@ pub mod kms;
 pub mod secrets;
 
 pub use failure::CallFailure;
-pub use sdk::{sdk_config, sdk_loader};
+pub use sdk::{Limits, sdk_config, sdk_loader};
 pub use system::{SystemClock, SystemEntropy, world};

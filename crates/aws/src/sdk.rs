@@ -8,17 +8,31 @@ use aws_smithy_http_client::Builder;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use std::time::Duration;
 
-/// Within a Region a connection takes single milliseconds.
-const CONNECT: Duration = Duration::from_millis(500);
+/// How long we wait for an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// For a connection.
+    pub connect: Duration,
+    /// For one attempt's answer.
+    pub attempt: Duration,
+    /// For attempts and pauses together.
+    pub operation: Duration,
+}
 
-/// DynamoDB and KMS answer in tens of milliseconds; an answer that takes longer
-/// than this is not coming.
-const ATTEMPT: Duration = Duration::from_millis(800);
-
-/// Attempts and pauses together. The longest path through the authorizer is
-/// epoch, item, Sign and the JWT's slot: four of these still end before API
-/// Gateway gives up on an authorizer (10 s), so that it is we who answer.
-const OPERATION: Duration = Duration::from_secs(2);
+impl Limits {
+    /// Toward AWS, in its own Region.
+    pub const DEPLOYED: Self = Self {
+        // Within a Region a connection takes single milliseconds.
+        connect: Duration::from_millis(500),
+        // DynamoDB and KMS answer in tens of milliseconds; an answer that takes longer
+        // than this is not coming.
+        attempt: Duration::from_millis(800),
+        // The longest path through the authorizer is epoch, item, Sign and the JWT's
+        // slot: four of these still end before API Gateway gives up on an authorizer
+        // (10 s), so that it is we who answer.
+        operation: Duration::from_secs(2),
+    };
+}
 
 /// The second attempt is for a connection that died while the function was
 /// frozen. Every call of ours may be sent twice: reads and MACs change nothing, a
@@ -32,16 +46,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Configures the SDK from the environment (credentials, Region,
 /// `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_DYNAMODB`, …), with our own limits.
 pub async fn sdk_config() -> SdkConfig {
-    sdk_loader().load().await
+    sdk_loader(Limits::DEPLOYED).load().await
 }
 
-/// As [`sdk_config`], for who must say where the endpoints are.
-pub fn sdk_loader() -> ConfigLoader {
+/// As [`sdk_config`], for who must say where the endpoints are, or how long to wait.
+pub fn sdk_loader(limits: Limits) -> ConfigLoader {
     let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT)
-        .read_timeout(ATTEMPT)
-        .operation_attempt_timeout(ATTEMPT)
-        .operation_timeout(OPERATION)
+        .connect_timeout(limits.connect)
+        .read_timeout(limits.attempt)
+        .operation_attempt_timeout(limits.attempt)
+        .operation_timeout(limits.operation)
         .build();
     let retries = RetryConfig::standard()
         .with_max_attempts(ATTEMPTS)

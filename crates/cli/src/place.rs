@@ -91,7 +91,7 @@ impl Aws {
             .operation_attempt_timeout(ATTEMPT)
             .operation_timeout(ATTEMPT)
             .build();
-        let sdk = cloakroom_aws::sdk_loader()
+        let sdk = cloakroom_aws::sdk_loader(cloakroom_aws::Limits::DEPLOYED)
             .timeout_config(timeouts)
             // A key that is asked for twice is made twice.
             .retry_config(RetryConfig::disabled())

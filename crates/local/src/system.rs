@@ -19,6 +19,7 @@ use crate::function::Function;
 use crate::idp::{DemoIdp, DemoIdpError, DemoIdpOptions};
 use crate::recording::{self, Recorder};
 use crate::services::{ORDERS, PROFILE, Services};
+use cloakroom_aws::Limits;
 use cloakroom_domain::config::{self, Config, ConfigError};
 use cloakroom_domain::policy::DpopDemand;
 use cloakroom_domain::ports::{Clock, World};
@@ -32,6 +33,7 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use url::Url;
@@ -56,9 +58,20 @@ pub struct Options {
     pub env_file: Option<PathBuf>,
     /// Breaks what is between the functions and DynamoDB or KMS, on demand.
     pub faults: Option<Faults>,
+    /// How long the functions wait for DynamoDB and KMS.
+    pub limits: Limits,
     /// The time of the functions and the gateway; the wall clock if absent.
     pub clock: Option<Arc<dyn Clock>>,
 }
+
+/// For a DynamoDB and a KMS that share this machine with their callers: a late answer
+/// means that the machine is busy, not that the answer is lost. The end is still before
+/// that of API Gateway's patience.
+pub const PATIENT: Limits = Limits {
+    connect: Duration::from_secs(25),
+    attempt: Duration::from_secs(25),
+    operation: Duration::from_secs(25),
+};
 
 /// The demo's own configuration.
 pub const DEMO_CONFIG: &str = include_str!("../../../cloakroom.toml");
@@ -74,6 +87,7 @@ impl Default for Options {
             config: DEMO_CONFIG.to_owned(),
             env_file: None,
             faults: None,
+            limits: PATIENT,
             clock: None,
         }
     }
@@ -178,6 +192,7 @@ impl System {
             &world.clock,
             options.faults.as_ref(),
             recorder()?.as_ref(),
+            options.limits,
             &mut tasks,
         ))
         .await?;

@@ -2,6 +2,7 @@
 //! another. Never an allow, never "invalid token", and the answer comes in time.
 
 use super::with_max_latency;
+use cloakroom_aws::Limits;
 use cloakroom_domain::config::Edge;
 use cloakroom_local::apigateway::Flavour;
 use cloakroom_local::faults::{Backend, Fault, Faults};
@@ -17,10 +18,12 @@ use std::time::{Duration, Instant};
 /// API Gateway waits 10 s for an authorizer; clients do not.
 const BUDGET: Duration = Duration::from_secs(5);
 
-/// A system in which nothing is remembered, so that every request needs the store.
+/// A system in which nothing is remembered, so that every request needs the store; and
+/// that waits for it no longer than a deployed one.
 async fn system(faults: &Faults) -> System {
     let options = Options {
         faults: Some(faults.clone()),
+        limits: Limits::DEPLOYED,
         ..Options::default()
     };
     with_max_latency(0, options).await

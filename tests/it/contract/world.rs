@@ -1,7 +1,7 @@
 //! Where the laws are held: endpoints of DynamoDB and KMS.
 
 use cloakroom_aws::dynamo::{DynamoStore, create_table};
-use cloakroom_aws::sdk_loader;
+use cloakroom_aws::{Limits, sdk_loader};
 use cloakroom_domain::jwt::Algorithm;
 use cloakroom_domain::token::sha256;
 use cloakroom_local::kms::KmsEndpoint;
@@ -88,7 +88,7 @@ pub(super) async fn kms_at(endpoint: &str) -> aws_sdk_kms::Client {
 async fn config(endpoint: &str) -> aws_config::SdkConfig {
     let credentials =
         aws_sdk_dynamodb::config::Credentials::new("test", "test", None, None, "tests");
-    sdk_loader()
+    sdk_loader(Limits::DEPLOYED)
         .region(aws_config::Region::new("eu-west-1"))
         .credentials_provider(credentials)
         .endpoint_url(endpoint)

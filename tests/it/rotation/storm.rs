@@ -8,17 +8,15 @@ use cloakroom_domain::ports::{Clock, CreateFamily, Roots};
 use cloakroom_domain::token::TokenKind;
 use cloakroom_local::system::{DEMO_CONFIG, Options, System, TABLE};
 use cloakroom_tests::browser::client;
+use cloakroom_tests::oauth;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+/// At once, each with a request under way from beginning to end.
 const CLIENTS: u64 = 200;
-
-/// Requests at once. More only wait for each other.
-const AT_ONCE: usize = 16;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_is_logged_out_in_a_storm() {
@@ -45,7 +43,6 @@ async fn storm(time: Duration) {
     let front = Front {
         http: client(),
         system: Arc::clone(&system),
-        room: Arc::new(Semaphore::new(AT_ONCE)),
     };
     let tokens = families(&system).await;
     let end = Instant::now() + time;
@@ -116,18 +113,12 @@ fn read<T: serde::de::DeserializeOwned>(value: Value) -> T {
 struct Front {
     http: reqwest::Client,
     system: Arc<System>,
-    room: Arc<Semaphore>,
 }
 
 impl Front {
     /// A pair; or `None`, if the grant is over.
     async fn refresh(&self, token: &str) -> Option<(String, String)> {
-        let form = [
-            ("grant_type", "refresh_token"),
-            ("client_id", "demo-native"),
-            ("refresh_token", token),
-        ];
-        let (status, body) = self.post("/oauth/token", &form).await;
+        let (status, body) = self.post("/oauth/token", &oauth::refreshing(token)).await;
         if status == StatusCode::BAD_REQUEST {
             assert_eq!(body["error"], "invalid_grant");
             return None;
@@ -145,7 +136,6 @@ impl Front {
 
     /// What the API says to a bearer of `token`.
     async fn call(&self, token: &str) -> StatusCode {
-        let _room = self.room.acquire().await.unwrap();
         let request = self
             .http
             .get(self.system.at("/api/orders"))
@@ -154,7 +144,6 @@ impl Front {
     }
 
     async fn post(&self, path: &str, form: &[(&str, &str)]) -> (StatusCode, Value) {
-        let _room = self.room.acquire().await.unwrap();
         let request = self.http.post(self.system.at(path)).form(form);
         let answer = request.send().await.unwrap();
         let status = answer.status();

@@ -7,6 +7,7 @@ use crate::kms::KmsEndpoint;
 use crate::recording::Recorder;
 use aws_config::{Region, SdkConfig};
 use aws_sdk_dynamodb::config::{Credentials, SharedCredentialsProvider};
+use cloakroom_aws::Limits;
 use cloakroom_aws::dynamo::{DynamoStore, create_table};
 use cloakroom_aws::kms::{KeyPlaces, keyset_public_key};
 use cloakroom_domain::config::{Config, SigningMode};
@@ -42,6 +43,7 @@ impl Backends {
         clock: &Arc<dyn Clock>,
         faults: Option<&Faults>,
         recorder: Option<&Recorder>,
+        limits: Limits,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, StartError> {
         let (database, kms) = match data_dir {
@@ -90,7 +92,7 @@ impl Backends {
         tasks.spawn(async move {
             let _ = serving.await;
         });
-        let sdk = sdk_config().await;
+        let sdk = sdk_config(limits).await;
         let client = client(&sdk, &dynamodb_url);
         create_table(&client, TABLE)
             .await
@@ -228,12 +230,11 @@ impl Backends {
     }
 }
 
-/// The functions' own limits, with credentials that the embedded parts take for
-/// good.
-async fn sdk_config() -> SdkConfig {
+/// With credentials that the embedded parts take for good.
+async fn sdk_config(limits: Limits) -> SdkConfig {
     let credentials = Credentials::new(ACCESS_KEY, ACCESS_KEY, None, None, "embedded");
     // Said before it is loaded: the SDK would ask the network for what is missing.
-    cloakroom_aws::sdk_loader()
+    cloakroom_aws::sdk_loader(limits)
         .region(Region::new(REGION))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .load()
