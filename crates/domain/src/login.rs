@@ -18,7 +18,7 @@ pub use par::{PushError, Pushed};
 pub use pending::{COOKIE_SUFFIX_LEN, LOGIN_SECONDS, cookie_suffix};
 pub use renewal::Freshness;
 pub use request::{Answer, AnswerError, AuthorizationParams, NativeRequest};
-pub use session::{LoggedOut, SessionError, SessionView};
+pub use session::{LoggedOut, SessionError, SessionView, TICKET_LIFE};
 
 use crate::client::assertion::{self, AssertionError, ProvenClient};
 use crate::config::{CallbackUri, Config, IdentityProviderConfig};

@@ -2,7 +2,7 @@
 //! itself calls.
 
 use crate::Handler;
-use cloakroom_domain::login::{Freshness, SessionError};
+use cloakroom_domain::login::{Freshness, SessionError, TICKET_LIFE};
 use cloakroom_domain::ports::{
     CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Roots, UpdateFamily, UseOnce,
 };
@@ -198,7 +198,9 @@ where
                     error: "too_many_tickets",
                     error_description: "this session has as many tickets as it may have at a time",
                 },
-            ),
+            )
+            // By then at the latest there is room.
+            .header(header::RETRY_AFTER, &TICKET_LIFE.to_string()),
             SessionError::Unavailable(_) => OAuthError::TemporarilyUnavailable.to_response(),
         }
     }
@@ -212,4 +214,7 @@ fn no_session() -> Response {
             error_description: "sign in at /auth/login",
         },
     )
+    // Of every 401 (RFC 9110 §15.5.2). No scheme is registered for cookies; this is the
+    // name that drafts have given it, and no browser asks for a password because of it.
+    .header(header::WWW_AUTHENTICATE, "Cookie realm=\"cloakroom\"")
 }

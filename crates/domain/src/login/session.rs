@@ -84,7 +84,7 @@ pub struct Ticket {
 }
 
 /// Seconds from a ticket's issue to its end, used or not.
-const TICKET_LIFE: u64 = 30;
+pub const TICKET_LIFE: u64 = 30;
 
 /// There is no session to speak of.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
