@@ -696,7 +696,7 @@ const KNOWN: [&str; 9] = [
 ];
 
 /// What is not there, and why.
-const ELSEWHERE: [(&str, &str); 10] = [
+const ELSEWHERE: [(&str, &str); 9] = [
     (
         "access_denied",
         "told to the client in tests/it/oauth/authorize and in tests/oauth",
@@ -704,10 +704,6 @@ const ELSEWHERE: [(&str, &str); 10] = [
     (
         "server_error",
         "our own fault: a document that cannot be written as JSON",
-    ),
-    (
-        "unsupported_token_type",
-        "every kind that we issue can be revoked",
     ),
     (
         "the request cannot be read",

@@ -4,8 +4,10 @@ use super::{BadRequest, Response, StatusCode, header};
 use cloakroom_domain::dpop::{ProofError, ProofFault};
 use serde::Serialize;
 
-/// What a client may learn (RFC 6749 §4.1.2.1 and §5.2, RFC 7009 §2.2.1, RFC 8693
-/// §2.2.2).
+/// What a client may learn (RFC 6749 §5.2, RFC 8693 §2.2.2, RFC 9126 §2.3, RFC 9449 §5).
+/// There is no `unsupported_token_type` (RFC 7009 §2.2.1): what of ours a client can
+/// hold can be revoked, and anything else is unknown. What is answered to a redirect
+/// URI is `AnswerError`'s.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{}", self.code())]
 pub enum OAuthError {
@@ -21,8 +23,6 @@ pub enum OAuthError {
     UnsupportedGrantType,
     /// There is no such response type.
     UnsupportedResponseType,
-    /// A token of this kind cannot be revoked.
-    UnsupportedTokenType,
     /// A scope is unknown, malformed, or more than is allowed.
     InvalidScope,
     /// A `resource` or `audience` is unknown, or not for this client.
@@ -31,8 +31,6 @@ pub enum OAuthError {
     InvalidDpopProof(ProofFault),
     /// The proof has no nonce of ours; the answer brings one (RFC 9449 §8).
     UseDpopNonce,
-    /// The user said no.
-    AccessDenied,
     /// There are too many live tokens of this login.
     TooManyTokens,
     /// The store or the signer could not answer. Try again.
@@ -51,12 +49,10 @@ impl OAuthError {
             Self::UnauthorizedClient => "unauthorized_client",
             Self::UnsupportedGrantType => "unsupported_grant_type",
             Self::UnsupportedResponseType => "unsupported_response_type",
-            Self::UnsupportedTokenType => "unsupported_token_type",
             Self::InvalidScope => "invalid_scope",
             Self::InvalidTarget => "invalid_target",
             Self::InvalidDpopProof(_) => "invalid_dpop_proof",
             Self::UseDpopNonce => "use_dpop_nonce",
-            Self::AccessDenied => "access_denied",
             Self::TooManyTokens | Self::TemporarilyUnavailable => "temporarily_unavailable",
             Self::ServerError => "server_error",
         }
@@ -76,10 +72,8 @@ impl OAuthError {
             | Self::UnauthorizedClient
             | Self::UnsupportedGrantType
             | Self::UnsupportedResponseType
-            | Self::UnsupportedTokenType
             | Self::InvalidScope
             | Self::InvalidTarget
-            | Self::AccessDenied
             | Self::TemporarilyUnavailable
             | Self::ServerError => None,
         }
@@ -93,13 +87,11 @@ impl OAuthError {
             | Self::UnauthorizedClient
             | Self::UnsupportedGrantType
             | Self::UnsupportedResponseType
-            | Self::UnsupportedTokenType
             | Self::InvalidScope
             | Self::InvalidTarget
             | Self::InvalidDpopProof(_)
             | Self::UseDpopNonce => StatusCode::BAD_REQUEST,
             Self::InvalidClient => StatusCode::UNAUTHORIZED,
-            Self::AccessDenied => StatusCode::FORBIDDEN,
             Self::TooManyTokens => StatusCode::TOO_MANY_REQUESTS,
             Self::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
@@ -170,11 +162,6 @@ mod tests {
                 "unsupported_response_type",
                 400,
             ),
-            (
-                OAuthError::UnsupportedTokenType,
-                "unsupported_token_type",
-                400,
-            ),
             (OAuthError::InvalidScope, "invalid_scope", 400),
             (OAuthError::InvalidTarget, "invalid_target", 400),
             (
@@ -183,7 +170,6 @@ mod tests {
                 400,
             ),
             (OAuthError::UseDpopNonce, "use_dpop_nonce", 400),
-            (OAuthError::AccessDenied, "access_denied", 403),
             (OAuthError::TooManyTokens, "temporarily_unavailable", 429),
             (
                 OAuthError::TemporarilyUnavailable,
