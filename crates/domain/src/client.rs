@@ -26,9 +26,13 @@ use zeroize::Zeroizing;
 pub enum SecretHash {
     /// SHA-256 of a secret that we generated: 256 random bits need no slow hash.
     Sha256([u8; 32]),
-    /// Argon2id of a secret that a human chose, as a PHC string.
+    /// Argon2id of a secret that a human chose, as a PHC string, at [`COST`].
     Argon2id(String),
 }
+
+/// Of each Argon2id hash: 19 MiB, two passes, one lane, as OWASP advises. One for all, so
+/// that one hash takes as long as another (D46), and none takes a function's memory.
+const COST: [(&str, u32); 3] = [("m", 19_456), ("t", 2), ("p", 1)];
 
 impl SecretHash {
     /// Hashes a generated secret.
@@ -62,14 +66,21 @@ impl TryFrom<String> for SecretHash {
                 .and_then(|bytes| bytes.try_into().ok())
                 .map(Self::Sha256)
                 .ok_or(FAULT),
-            Some(("argon2id", phc))
-                if phc.starts_with("$argon2id$") && PasswordHash::new(phc).is_ok() =>
-            {
+            Some(("argon2id", phc)) if PasswordHash::new(phc).is_ok_and(|hash| is_ours(&hash)) => {
                 Ok(Self::Argon2id(phc.into()))
             }
             _ => Err(FAULT),
         }
     }
+}
+
+fn is_ours(hash: &PasswordHash) -> bool {
+    hash.algorithm == argon2::ARGON2ID_IDENT
+        && hash.hash.is_some()
+        && hash.version == Some(argon2::Version::V0x13.into())
+        && COST
+            .iter()
+            .all(|(name, value)| hash.params.get_decimal(*name) == Some(*value))
 }
 
 impl From<SecretHash> for String {
@@ -131,22 +142,35 @@ pub fn authenticate<'a>(
             .filter(|client| client.proof() == ClientProof::PrivateKeyJwt),
         ClientCredentials::Unproven => None,
         ClientCredentials::Secret { id, secret } => {
-            let client = config
-                .client(id)
-                .filter(|client| client.proof() == ClientProof::Secret);
-            let hashes = client.map_or(&[][..], |client| &client.secrets);
-            let known = hashes.iter().filter(|hash| hash.matches(secret)).count() > 0;
-            if !known {
-                waste_what_it_would_have_cost(config, hashes, secret);
-            }
-            client.filter(|_| known)
+            by_secret(config, id, |hash| hash.matches(secret))
         }
     }
 }
 
+/// The client, if one of its hashes `matches`.
+fn by_secret<'a>(
+    config: &'a Config,
+    id: &str,
+    matches: impl Fn(&SecretHash) -> bool,
+) -> Option<&'a ClientConfig> {
+    let client = config
+        .client(id)
+        .filter(|client| client.proof() == ClientProof::Secret);
+    let hashes = client.map_or(&[][..], |client| &client.secrets);
+    let known = hashes.iter().filter(|hash| matches(hash)).count() > 0;
+    if !known {
+        waste_what_it_would_have_cost(config, hashes, matches);
+    }
+    client.filter(|_| known)
+}
+
 /// Makes every refusal as costly as the costliest: a client that has no Argon2id hash,
 /// or fewer than another, or that does not exist, is no faster to refuse (D46).
-fn waste_what_it_would_have_cost(config: &Config, spent: &[SecretHash], secret: &str) {
+fn waste_what_it_would_have_cost(
+    config: &Config,
+    spent: &[SecretHash],
+    matches: impl Fn(&SecretHash) -> bool,
+) {
     let is_slow = |hash: &&SecretHash| matches!(hash, SecretHash::Argon2id(_));
     let slow = |hashes: &[SecretHash]| hashes.iter().filter(is_slow).count();
     let costliest = config
@@ -156,7 +180,7 @@ fn waste_what_it_would_have_cost(config: &Config, spent: &[SecretHash], secret: 
     let hashes = costliest.map_or(&[][..], |client| &client.secrets);
     let missing = slow(hashes).saturating_sub(slow(spent));
     for hash in hashes.iter().filter(is_slow).take(missing) {
-        std::hint::black_box(hash.matches(secret));
+        std::hint::black_box(matches(hash));
     }
 }
 
@@ -190,6 +214,7 @@ pub fn hash_chosen(secret: &str, entropy: &impl Entropy) -> Result<SecretHash, E
 mod tests {
     use super::*;
     use crate::testing::SequenceEntropy;
+    use serde_json::json;
 
     #[test]
     fn a_secret_matches_its_own_hash_alone() {
@@ -208,6 +233,53 @@ mod tests {
         }
     }
 
+    /// Counted, not timed: a slow hash takes a hundred thousand times as long as all else.
+    #[test]
+    fn d46_a_wrong_secret_costs_as_many_slow_hashes_whosever_it_is() {
+        let entropy = SequenceEntropy::default();
+        let chosen = |secret| hash_chosen(secret, &entropy).unwrap();
+        let generated = SecretHash::of_generated("generated");
+        let client = |id: &str, kind: &str, secrets: &[SecretHash]| -> ClientConfig {
+            let client = json!({"id": id, "kind": kind, "secrets": secrets, "grants": []});
+            serde_json::from_value(client).unwrap()
+        };
+        let mut config = crate::testing::config();
+        config.clients = vec![
+            client(
+                "generated",
+                "confidential",
+                std::slice::from_ref(&generated),
+            ),
+            client("one", "confidential", &[chosen("one")]),
+            client(
+                "two",
+                "confidential",
+                &[chosen("one"), generated, chosen("another")],
+            ),
+            client("public", "public", &[]),
+        ];
+        // What is asked, who is found, and how many slow hashes that took.
+        let ask = |id: &str, secret: &str| {
+            let slow = std::cell::Cell::new(0);
+            let found = by_secret(&config, id, |hash| {
+                slow.set(slow.get() + u32::from(matches!(hash, SecretHash::Argon2id(_))));
+                hash.matches(secret)
+            });
+            (found.map(|client| client.id.clone()), slow.get())
+        };
+        for id in ["stranger", "generated", "one", "two", "public"] {
+            assert_eq!(ask(id, "wrong"), (None, 2), "{id}");
+        }
+        // Who proves who it is need not wait for others' secrets.
+        for (id, secret, slow) in [
+            ("generated", "generated", 0),
+            ("one", "one", 1),
+            ("two", "another", 2),
+        ] {
+            assert_eq!(ask(id, secret), (Some(id.to_owned()), slow));
+        }
+    }
+
     #[test]
     fn a_secret_in_the_clear_is_no_hash() {
         for text in [
@@ -215,6 +287,10 @@ mod tests {
             "sha256:hunter2",
             "argon2id:hunter2",
             "argon2id:$argon2i$v=19$m=8,t=1,p=1$AAAAAAAAAAA$AAAA",
+            "argon2id:$argon2i$v=19$m=19456,t=2,p=1$AAAAAAAAAAA$AAAAAAAAAAAAAAAA",
+            "argon2id:$argon2id$v=16$m=19456,t=2,p=1$AAAAAAAAAAA$AAAAAAAAAAAAAAAA",
+            "argon2id:$argon2id$v=19$m=19455,t=2,p=1$AAAAAAAAAAA$AAAAAAAAAAAAAAAA",
+            "argon2id:$argon2id$v=19$m=19456,t=20000000,p=1$AAAAAAAAAAA$AAAAAAAAAAAAAAAA",
         ] {
             assert!(
                 !SecretHash::try_from(text.to_owned())
