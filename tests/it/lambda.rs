@@ -3,8 +3,10 @@
 
 use crate::attacks::leaks::{Held, Tour};
 use crate::attacks::table;
-use crate::oauth::introspection;
+use crate::oauth::{dpop, introspection};
 use crate::walk;
+use cloakroom_domain::config::Edge;
+use cloakroom_local::apigateway::Flavour;
 use cloakroom_local::system::{Options, System};
 use cloakroom_tests::browser::client;
 use cloakroom_tests::environment::data_key_config;
@@ -190,6 +192,13 @@ async fn the_bootstraps_sign_in_data_key_mode() {
     .await;
     walk::machine(&deployed.system).await;
     walk::native(&deployed.system).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_bootstraps_bind_tokens_to_keys() {
+    let deployed = Deployed::start(dpop::options(Flavour::Rest, Edge::None)).await;
+    dpop::walk(&deployed.system, false).await;
+    dpop::replays(&deployed.system).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

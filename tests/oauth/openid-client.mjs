@@ -7,6 +7,8 @@ import { Browser, TOKEN, at, call, issuer, privateKey, run, suite, test } from "
 const { clients } = suite;
 const EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange";
 const ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token";
+const ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token";
+const JWT = "urn:ietf:params:oauth:token-type:jwt";
 const ORDERS = "https://api.example.com/orders";
 
 function discover(who, authentication, metadata = {}) {
@@ -269,6 +271,31 @@ test("token exchange: in the subject's place, and on its behalf", async () => {
   );
   await client.tokenRevocation(await as.native(), user.refresh_token);
   assert.equal((await call("/api/orders", delegated.access_token)).status, 401, "it dies with its subject");
+});
+
+test("token exchange of an ID token that the library has got from the provider", async () => {
+  const { provider } = suite;
+  const rp = await client.discovery(
+    new URL(provider.issuer), provider.id, {}, client.ClientSecretBasic(provider.secret), { execute: [client.allowInsecureRequests] },
+  );
+  const nonce = client.randomNonce();
+  const { callback, checks } = await signIn(rp, provider, { more: { nonce } });
+  const { id_token } = await client.authorizationCodeGrant(rp, callback, { ...checks, expectedNonce: nonce });
+  const config = await as.exchanger();
+  for (const subject_token_type of [ID_TOKEN, JWT]) {
+    const subject = { subject_token: id_token, subject_token_type };
+    const tokens = await client.genericGrantRequest(config, EXCHANGE, { ...subject, resource: ORDERS });
+    assert.equal(tokens.issued_token_type, ACCESS_TOKEN);
+    assert.equal(tokens.refresh_token, undefined);
+    const seen = await (await call("/api/orders", tokens.access_token)).json();
+    assert.equal(seen.subject, "demo|alice");
+    const [header, claims] = id_token.split(".");
+    for (const forged of [`${header}.${claims}.AAAA`, `${btoa('{"alg":"none"}')}.${claims}.`]) {
+      await fails(client.genericGrantRequest(config, EXCHANGE, { ...subject, subject_token: forged }), "invalid_request");
+    }
+  }
+  const wrong = { subject_token: id_token, subject_token_type: ACCESS_TOKEN };
+  await fails(client.genericGrantRequest(config, EXCHANGE, wrong), "invalid_request");
 });
 
 test("revocation of a refresh token, and of an access token", async () => {

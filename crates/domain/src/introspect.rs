@@ -111,6 +111,8 @@ pub enum Inactive {
     Token(Rejection),
     /// It is alive, and none of this caller's business.
     NotForCaller,
+    /// It is bound to a key, and nobody has proved to hold that.
+    Bound,
 }
 
 impl Inactive {
@@ -119,6 +121,7 @@ impl Inactive {
         match self {
             Self::Token(rejection) => rejection.name(),
             Self::NotForCaller => "not_for_caller",
+            Self::Bound => "bound",
         }
     }
 
@@ -316,6 +319,11 @@ where
         let identity = self.identity(question.token, now, facts).await?;
         if !identity.opened.meta.is_good_for(audience) {
             return Err(Inactive::NotForCaller.into());
+        }
+        // Whoever asks so hands on what it gets, and has seen no proof: a bound token
+        // would be a bearer token here (RFC 9449 §7.2).
+        if identity.opened.meta.cnf.is_some() {
+            return Err(Inactive::Bound.into());
         }
         let found = self.mint.find_or_sign(&identity, audience, now).await?;
         facts.jwt = Some(found.origin);

@@ -297,9 +297,8 @@ where
         }
     }
 
-    /// Revokes the family of an access or refresh token (RFC 7009 §2.1).
-    /// `Ok(true)` if there was something to revoke. A token that is unknown, or
-    /// another client's, is nothing to tell the caller about (§2.2).
+    /// Revokes the family of an access or refresh token (RFC 7009 §2.1). A token that is
+    /// unknown, or another client's, is nothing to tell the caller about (§2.2).
     ///
     /// # Errors
     ///
@@ -309,17 +308,17 @@ where
         &self,
         credentials: &ClientCredentials<'_>,
         text: &str,
-    ) -> Result<bool, IssueError> {
+    ) -> Result<Revocation, IssueError> {
         let client = self.authenticate(credentials)?;
         let Ok(token) = OpaqueToken::parse(text) else {
-            return Ok(false);
+            return Ok(Revocation::Nothing);
         };
         if !matches!(token.kind(), TokenKind::Access | TokenKind::Refresh) {
-            return Ok(false);
+            return Ok(Revocation::Nothing);
         }
         // An item that we cannot read may belong to a living family.
         let Some(record) = self.store.find_family(&token.family()).await? else {
-            return Ok(false);
+            return Ok(Revocation::Nothing);
         };
         let roots = self.roots().await?;
         let owner = match grant::open_whatever_its_state(&record, &token, &roots) {
@@ -328,10 +327,17 @@ where
             // A used refresh token of an older generation has no entry any more,
             // but whoever holds it was its client.
             Err(_) if record.spent.contains(&token.digest()) => Some(record.client.clone()),
-            Err(_) => return Ok(false),
+            // Somebody wrote to the table. The client holds a token of a login that is its
+            // own, by all that can still be read: what it asks for is done.
+            Err(TokenFault::Broken) if record.client == client.id => {
+                self.end_family(&record).await?;
+                return Ok(Revocation::Broken);
+            }
+            Err(TokenFault::Broken) => return Ok(Revocation::Broken),
+            Err(_) => return Ok(Revocation::Nothing),
         };
         if owner.as_deref() != Some(client.id.as_str()) {
-            return Ok(false);
+            return Ok(Revocation::Nothing);
         }
         if client.id == record.client {
             self.end_family(&record).await?;
@@ -339,7 +345,7 @@ where
             // It was got by exchange: the rest of the family is the subject's.
             self.forget(&record, &token).await?;
         }
-        Ok(true)
+        Ok(Revocation::Done)
     }
 
     fn authenticate(
@@ -454,11 +460,7 @@ where
 
         let with_refresh = opened.meta.scope.contains(OFFLINE_ACCESS)
             && client.grants.contains(&GrantKind::RefreshToken);
-        let reach = Reach {
-            scope: opened.meta.scope.clone(),
-            audiences: asked.targets.narrow(&self.config, &opened.meta.audiences)?,
-            cnf: asked.proof.map(Proof::confirmation),
-        };
+        let reach = self.reach(client, &opened.meta, &Narrower { scope: None, asked })?;
         let minted = self.mint(client, &record, opened, reach, with_refresh, now, &roots)?;
         self.use_up(asked.proof).await?;
         let mut changes = vec![Change::Redeem {
@@ -583,26 +585,40 @@ where
         let within_limits = grant::check_limits(&opened.grant, &opened.meta, epoch, now);
         if entry.state == TokenState::Used {
             let worth = heal(record, token, entry, &opened, key, roots, now)?;
-            // A replay is one, however late; only what is healed must be alive.
+            // A replay is one, however late and whatever it asks for; only what is healed
+            // must be alive, and asked for within what was granted.
             if matches!(worth, Refresh::Heal(_)) {
                 within_limits?;
+                self.reach(client, &opened.meta, narrower)?;
             }
             return Ok(worth);
         }
         within_limits?;
-        let reach = Reach {
-            scope: match narrower.scope {
-                None => opened.meta.scope.clone(),
-                Some(asked) if asked.is_subset(&opened.meta.scope) => asked.clone(),
-                Some(_) => return Err(IssueError::InvalidScope),
-            },
-            audiences: narrower
-                .asked
-                .targets
-                .narrow(&self.config, &opened.meta.audiences)?,
-            cnf: narrower.asked.proof.map(Proof::confirmation),
-        };
+        let reach = self.reach(client, &opened.meta, narrower)?;
         self.rotate(client, token, record, opened, reach, roots, now)
+    }
+
+    /// What an access token may do: of what was granted, what its client may still have
+    /// and asks for. What an operator takes from a client is gone with the next token.
+    fn reach(
+        &self,
+        client: &ClientConfig,
+        granted: &TokenMeta,
+        narrower: &Narrower<'_>,
+    ) -> Result<Reach, IssueError> {
+        let allowed = granted.scope.intersection(&client.scopes.to_set());
+        let scope = match narrower.scope {
+            Some(asked) if asked.is_subset(&allowed) => asked.clone(),
+            None if !allowed.is_empty() || granted.scope.is_empty() => allowed,
+            _ => return Err(IssueError::InvalidScope),
+        };
+        let audiences = target::common(&granted.audiences, &client.audiences)?;
+        let Asked { targets, proof } = narrower.asked;
+        Ok(Reach {
+            scope,
+            audiences: targets.narrow(&self.config, &audiences)?,
+            cnf: proof.map(Proof::confirmation),
+        })
     }
 
     #[expect(
@@ -826,6 +842,29 @@ impl<S: UseOnce, R> TokenService<S, R> {
     ) -> Result<ProvenClient, AssertionError> {
         let now = self.world.now();
         assertion::prove(&self.config, verifier, &self.store, claimed_id, jwt, now).await
+    }
+}
+
+/// What came of a revocation; for logs and metrics alone.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Revocation {
+    /// There was something to revoke.
+    Done,
+    /// There was not.
+    Nothing,
+    /// A seal is broken: somebody wrote to the table who should not have. If the login
+    /// is the client's, it is over.
+    Broken,
+}
+
+impl Revocation {
+    /// For logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "revoked",
+            Self::Nothing => "nothing_to_revoke",
+            Self::Broken => "broken_seal",
+        }
     }
 }
 

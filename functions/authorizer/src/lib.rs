@@ -2,9 +2,10 @@
 //! one log line. Composed in `main.rs`.
 
 use cloakroom_domain::authorize::{
-    Authorizer, Facts, Origin as CameFrom, Outage, Rejection, Scheme, Verdict,
+    Authorizer, Facts, Origin as CameFrom, Outage, PossessionFault, Rejection, Scheme, Verdict,
 };
 use cloakroom_domain::config::{Config, Edge};
+use cloakroom_domain::dpop::ProofFault;
 use cloakroom_domain::jwt::LargestClaims;
 use cloakroom_domain::ports::{FindFamily, ReadEpoch, Roots, Signer, UpdateFamily, UseOnce, World};
 use cloakroom_domain::time::UnixTime;
@@ -332,7 +333,10 @@ impl Outcome {
             Judged::Rules(Verdict::Unauthorized(rejection)) if rejection.is_alarming() => {
                 Some(Metric::SealsBroken)
             }
-            Judged::Rules(Verdict::Unauthorized(Rejection::Replayed)) => Some(Metric::Replay),
+            Judged::Rules(Verdict::Unauthorized(
+                Rejection::Replayed
+                | Rejection::Possession(PossessionFault::Proof(ProofFault::Replayed)),
+            )) => Some(Metric::Replay),
             Judged::Rules(Verdict::Unavailable(Outage::UnknownSeal)) => Some(Metric::UnknownFormat),
             Judged::Rules(Verdict::Unavailable(Outage::KeySet)) => Some(Metric::SealsBroken),
             Judged::Rules(Verdict::Unavailable(

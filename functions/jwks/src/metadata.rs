@@ -6,7 +6,9 @@ use cloakroom_domain::issue::exchange;
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// What clients may know about us. Says only what this configuration does.
+/// What clients may know about us. Says only what this configuration does, and nothing
+/// of what is empty (RFC 8414 §3.2); but without `grant_types_supported` clients would
+/// take us to have the implicit grant (§2).
 #[derive(Serialize)]
 pub(crate) struct Metadata<'a> {
     issuer: &'a str,
@@ -15,18 +17,23 @@ pub(crate) struct Metadata<'a> {
     require_pushed_authorization_requests: bool,
     token_endpoint: String,
     revocation_endpoint: String,
-    introspection_endpoint: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    introspection_endpoint: Option<String>,
     jwks_uri: String,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     scopes_supported: BTreeSet<&'a str>,
     response_types_supported: [&'static str; 1],
     response_modes_supported: [&'static str; 1],
     grant_types_supported: Vec<&'static str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     token_endpoint_auth_methods_supported: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_endpoint_auth_signing_alg_values_supported: Option<[&'static str; 10]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     revocation_endpoint_auth_methods_supported: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     revocation_endpoint_auth_signing_alg_values_supported: Option<[&'static str; 10]>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     introspection_endpoint_auth_methods_supported: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     introspection_endpoint_auth_signing_alg_values_supported: Option<[&'static str; 10]>,
@@ -83,7 +90,7 @@ impl<'a> Metadata<'a> {
             require_pushed_authorization_requests: all_push(config),
             token_endpoint: at("/oauth/token"),
             revocation_endpoint: at("/oauth/revoke"),
-            introspection_endpoint: at("/oauth/introspect"),
+            introspection_endpoint: (!proven.is_empty()).then(|| at("/oauth/introspect")),
             jwks_uri: at("/.well-known/jwks.json"),
             scopes_supported: config
                 .clients

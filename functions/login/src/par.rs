@@ -10,6 +10,7 @@ use cloakroom_domain::ports::{
 };
 use cloakroom_gateway::http::oauth_error::OAuthError;
 use cloakroom_gateway::http::{Credentials, Request, Response, StatusCode};
+use cloakroom_gateway::telemetry::Metric;
 use serde::Serialize;
 
 /// RFC 9126 §2.2.
@@ -65,6 +66,13 @@ where
             let proven = self.service.prove(id, jwt).await;
             let proven = proven.map_err(|error| match error {
                 AssertionError::Refused(_) => refused(error.into()),
+                AssertionError::Replayed => {
+                    self.line(request, "par", "refused")
+                        .word("reason", AssertionError::REPLAYED)
+                        .count(Metric::Replay, 1)
+                        .emit();
+                    error.into()
+                }
                 AssertionError::Unavailable(why) => {
                     self.line(request, "par", "unavailable")
                         .word("reason", why)

@@ -7,11 +7,11 @@ mod introspect;
 use asked::Asked;
 use cloakroom_domain::client::assertion::AssertionError;
 use cloakroom_domain::config::Config;
-use cloakroom_domain::dpop::{Proof, ProofError};
+use cloakroom_domain::dpop::{Proof, ProofError, ProofFault};
 use cloakroom_domain::introspect::Introspector;
 use cloakroom_domain::issue::exchange::SubjectFault;
 use cloakroom_domain::issue::target::Targets;
-use cloakroom_domain::issue::{GrantFault, IssueError, Issued, TokenService};
+use cloakroom_domain::issue::{GrantFault, IssueError, Issued, Revocation, TokenService};
 use cloakroom_domain::ports::{
     CreateFamily, FindFamily, ReadEpoch, Roots, Signer, UpdateFamily, UseOnce, VerifyAssertion,
     VerifySubjectToken, World,
@@ -171,13 +171,17 @@ where
             let proven = proven.inspect_err(|error| {
                 let (outcome, why) = match *error {
                     AssertionError::Refused(why) => ("refused", why),
+                    AssertionError::Replayed => ("refused", AssertionError::REPLAYED),
                     AssertionError::Unavailable(why) => ("unavailable", why),
                 };
-                Decision::new(endpoint, outcome)
+                let mut line = Decision::new(endpoint, outcome)
                     .id("request_id", request.request_id())
                     .calls(&self.meter.take())
-                    .word("reason", why)
-                    .emit();
+                    .word("reason", why);
+                if *error == AssertionError::Replayed {
+                    line = line.count(Metric::Replay, 1);
+                }
+                line.emit();
             })?;
             credentials = credentials.proven_by(proven);
         }
@@ -243,18 +247,21 @@ where
             .inspect_err(|error| log_refusal(request, "revoke", error.code()))?;
         let revoked = self.service.revoke(&credentials.as_claimed(), token).await;
         let line = |outcome| {
-            Decision::new("revoke", outcome)
+            let line = Decision::new("revoke", outcome)
                 .id("request_id", request.request_id())
-                .calls(&self.meter.take())
+                .calls(&self.meter.take());
+            match OpaqueToken::parse(token) {
+                Ok(token) => line.id("family", &token.family().tag()),
+                Err(_) => line,
+            }
         };
         match revoked {
-            Ok(found) => {
-                line(if found {
-                    "revoked"
-                } else {
-                    "nothing_to_revoke"
-                })
-                .emit();
+            Ok(revocation) => {
+                let mut line = line(revocation.name());
+                if revocation == Revocation::Broken {
+                    line = line.count(Metric::SealsBroken, 1);
+                }
+                line.emit();
                 Ok(Response::empty(StatusCode::OK))
             }
             Err(error) => {
@@ -329,6 +336,9 @@ fn log_failure(line: Decision, error: IssueError) -> Decision {
     match error {
         IssueError::InvalidClient => line.word("reason", "invalid_client"),
         IssueError::UnauthorizedClient => line.word("reason", "unauthorized_client"),
+        IssueError::InvalidProof(ProofFault::Replayed) => line
+            .word("reason", ProofFault::Replayed.name())
+            .count(Metric::Replay, 1),
         IssueError::InvalidProof(fault) => line.word("reason", fault.name()),
         IssueError::InvalidScope => line.word("reason", "invalid_scope"),
         IssueError::Unavailable(why) => line.word("reason", why),

@@ -8,7 +8,7 @@ use cloakroom_local::function::InProcess;
 use cloakroom_local::system::{Options, System};
 use cloakroom_tests::browser::{Browser, client};
 use cloakroom_tests::clock::TestClock;
-use cloakroom_tests::oauth;
+use cloakroom_tests::{logs, oauth};
 use reqwest::Method;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d45_nobody_gets_anothers_jwt() {
+    logs::listen();
     for edge in [Topology::None, Topology::Cloudfront] {
         let options = Options {
             edge: Some(edge),
@@ -55,7 +56,7 @@ async fn d45_nobody_gets_anothers_jwt() {
         }
         while let Some(answer) = asking.join_next().await {
             let (subject, client, status, body) = answer.unwrap();
-            assert_eq!(status, 200, "{body}");
+            assert_eq!(status, 200, "{body} {:#?}", logs::with("unavailable"));
             assert_eq!(body["claims"]["sub"], subject);
             assert_eq!(body["claims"]["client_id"], client);
             assert_eq!(body["claims"]["aud"], "profile");

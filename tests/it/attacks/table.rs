@@ -4,6 +4,7 @@
 
 use super::forgetful;
 use cloakroom_local::system::{DEMO_CONFIG, Options, System};
+use cloakroom_tests::browser::client;
 use cloakroom_tests::swap::{Swap, swap};
 use cloakroom_tests::table::{self, Item, Table};
 use cloakroom_tests::{logs, oauth};
@@ -83,6 +84,69 @@ async fn d75_what_was_planted_raises_an_alarm_and_what_is_good_does_not() {
     item.insert("claims".to_owned(), flipped(&claims, 30));
     assert_eq!(with(&system, &item, &token).await, Swap::Unauthorized);
     assert_eq!(alarms(), 1);
+}
+
+/// What the token service is shown, and what it says: whether a token is worth something.
+#[tokio::test(flavor = "multi_thread")]
+async fn d75_a_broken_seal_at_the_token_service_raises_an_alarm_and_gives_nothing() {
+    logs::listen();
+    let system = forgetful().await;
+    let (access, refresh) = oauth::native_tokens(&system, "alice").await;
+    let tag = table::family_tag(&access);
+    let alarms = |function: &str| {
+        let mut lines = logs::with(&tag);
+        lines.retain(|line| line.contains("\"SealsBroken\":1") && line.contains(function));
+        lines.len()
+    };
+    let good = Table::of(&system).family(&access).await;
+    let broken = |token: &str| {
+        let mut item = good.clone();
+        let entry = table::entry(&mut item, token);
+        let meta = entry["meta"].as_b().unwrap().as_ref().to_vec();
+        entry.insert("meta".to_owned(), flipped(&meta, 30));
+        item
+    };
+    let introspected = async || {
+        let form = [("token", access.as_str())];
+        let request = client()
+            .post(system.at("/oauth/introspect"))
+            .basic_auth("demo-machine", Some("demo-machine-secret"))
+            .form(&form);
+        request.send().await.unwrap().text().await.unwrap()
+    };
+    let exchanged = async || {
+        let form = [
+            (
+                "grant_type",
+                "urn:ietf:params:oauth:grant-type:token-exchange",
+            ),
+            ("subject_token", access.as_str()),
+            (
+                "subject_token_type",
+                "urn:ietf:params:oauth:token-type:access_token",
+            ),
+        ];
+        oauth::machine(&system, &form).await.0
+    };
+    Table::of(&system).put(&broken(&access)).await;
+    assert_eq!(introspected().await, "{\"active\":false}");
+    assert_eq!(alarms("\"introspect\""), 1);
+    assert_eq!(exchanged().await, 400);
+    assert_eq!(alarms("\"token\""), 1);
+    Table::of(&system).put(&broken(&refresh)).await;
+    assert_eq!(oauth::refresh(&system, &refresh).await.0, 400);
+    assert_eq!(alarms("\"token\""), 2);
+    // Put right, all of it is good; and nothing more is said.
+    Table::of(&system).put(&good).await;
+    assert!(introspected().await.starts_with("{\"active\":true"));
+    assert_eq!(exchanged().await, 200);
+    assert_eq!((alarms("\"introspect\""), alarms("\"token\"")), (1, 2));
+    // Who signs out is signed out, by whatever is left of the login.
+    Table::of(&system).put(&broken(&refresh)).await;
+    assert_eq!(oauth::revoke(&system, &refresh).await, 200);
+    assert_eq!(alarms("\"revoke\""), 1);
+    let after = swap(&system, "/api/profile", &access).await;
+    assert_eq!(after, Swap::Unauthorized);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,8 +8,8 @@ use cloakroom_local::apigateway::Flavour;
 use cloakroom_local::system::{DEMO_CONFIG, Options, System};
 use cloakroom_tests::browser::client;
 use cloakroom_tests::dpop::{Holder, present};
-use cloakroom_tests::oauth;
 use cloakroom_tests::table::Table;
+use cloakroom_tests::{logs, oauth};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -19,7 +19,7 @@ const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
 
 /// The demo, where `/api/profile` demands DPoP, `/api/reports` takes it and nothing is
 /// said of `/api/orders`; with a client that may have bound tokens alone.
-fn options(flavour: Flavour, edge: Edge) -> Options {
+pub(crate) fn options(flavour: Flavour, edge: Edge) -> Options {
     let config = DEMO_CONFIG
         .replace(
             "[revocation]",
@@ -56,22 +56,17 @@ async fn system() -> System {
         .unwrap()
 }
 
-/// What a native app posts to redeem a code.
-fn redemption(code: &str) -> [(&'static str, &str); 5] {
-    [
-        ("grant_type", "authorization_code"),
-        ("client_id", "demo-native"),
-        ("code", code),
-        ("redirect_uri", oauth::REDIRECT),
-        ("code_verifier", oauth::VERIFIER),
-    ]
-}
+const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
-fn refreshing(token: &str) -> [(&'static str, &str); 3] {
+/// What is posted to exchange an access token.
+fn exchange(token: &str) -> [(&'static str, &str); 3] {
     [
-        ("grant_type", "refresh_token"),
-        ("client_id", "demo-native"),
-        ("refresh_token", token),
+        (
+            "grant_type",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+        ),
+        ("subject_token", token),
+        ("subject_token_type", ACCESS_TOKEN),
     ]
 }
 
@@ -83,7 +78,7 @@ const AS_MACHINE: [(&str, &str); 2] = [
 /// Access and refresh token of the native app for `user`, bound to the holder's key.
 async fn bound_tokens(system: &System, holder: &Holder, user: &str) -> (String, String) {
     let code = oauth::code(system, user).await;
-    let (status, body) = holder.token(system, &redemption(&code)).await;
+    let (status, body) = holder.token(system, &oauth::redemption(&code)).await;
     assert_eq!(status, OK, "{body}");
     assert_eq!(body["token_type"], "DPoP", "RFC 9449 §5");
     (
@@ -103,7 +98,7 @@ async fn a_bound_token_passes_with_a_proof_through_every_flavour_of_api() {
 }
 
 /// What a native app does that holds a key, and what it may not.
-async fn walk(system: &System, cached: bool) {
+pub(crate) async fn walk(system: &System, cached: bool) {
     let (holder, other) = (Holder::default(), Holder::default());
     let (access, refresh) = bound_tokens(system, &holder, "alice").await;
 
@@ -148,9 +143,9 @@ async fn walk(system: &System, cached: bool) {
     // RFC 9449 §5: the refresh token of a public client is bound as well.
     let (status, body) = oauth::refresh(system, &refresh).await;
     assert_eq!((status, &body["error"]), (BAD, &json!("invalid_grant")));
-    let (status, body) = other.token(system, &refreshing(&refresh)).await;
+    let (status, body) = other.token(system, &oauth::refreshing(&refresh)).await;
     assert_eq!((status, &body["error"]), (BAD, &json!("invalid_grant")));
-    let (status, body) = holder.token(system, &refreshing(&refresh)).await;
+    let (status, body) = holder.token(system, &oauth::refreshing(&refresh)).await;
     assert_eq!(status, OK, "nobody else has burnt it: {body}");
     assert_eq!(body["token_type"], "DPoP");
     let access = oauth::text(&body, "access_token");
@@ -169,6 +164,16 @@ async fn walk(system: &System, cached: bool) {
     assert_eq!(body["active"], true);
     assert_eq!(body["token_type"], "DPoP");
     assert_eq!(body["cnf"], json!({"jkt": holder.thumbprint()}));
+
+    // Who asks for the JWT has seen no proof, and hands on what it gets (§7.2).
+    for (token, expected) in [(&access, 204), (&unbound, 200)] {
+        let answer = client()
+            .post(system.at("/oauth/introspect"))
+            .basic_auth("demo-machine", Some("demo-machine-secret"))
+            .header("accept", "application/jwt")
+            .form(&[("token", token)]);
+        assert_eq!(answer.send().await.unwrap().status(), expected);
+    }
 
     // Revoking needs no proof: whoever found it does its owner a favour.
     assert_eq!(oauth::revoke(system, &access).await, OK);
@@ -219,14 +224,18 @@ async fn the_token_endpoint_demands_a_nonce_and_says_which() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proof_counts_once_at_the_token_endpoint_and_before_a_service() {
-    let system = system().await;
+    replays(&system().await).await;
+}
+
+/// What comes of a proof that is shown again.
+pub(crate) async fn replays(system: &System) {
     let holder = Holder::default();
-    let (access, refresh) = bound_tokens(&system, &holder, "alice").await;
+    let (access, refresh) = bound_tokens(system, &holder, "alice").await;
 
     let url = system.at("/oauth/token");
     let proof = holder.proof("POST", &url, None, |_| {});
     let send = async || {
-        let form = refreshing(&refresh);
+        let form = oauth::refreshing(&refresh);
         let request = client().post(&url).header("dpop", &proof).form(&form);
         let answer = request.send().await.unwrap();
         let status = answer.status();
@@ -238,16 +247,20 @@ async fn a_proof_counts_once_at_the_token_endpoint_and_before_a_service() {
     assert_eq!(body["error"], "invalid_dpop_proof");
     assert_eq!(body["error_description"], "the DPoP proof was used before");
     // That was a lost answer to be healed: with a new proof it is.
-    assert_eq!(holder.token(&system, &refreshing(&refresh)).await.0, OK);
+    assert_eq!(
+        holder.token(system, &oauth::refreshing(&refresh)).await.0,
+        OK
+    );
 
     let proof = holder.proof("GET", &system.at("/api/profile"), Some(&access), |_| {});
-    let send = async || present(&system, Method::GET, "/api/profile", &access, &proof).await;
+    let send = async || present(system, Method::GET, "/api/profile", &access, &proof).await;
+    logs::listen();
     assert_eq!(send().await.0, OK);
     assert_eq!(send().await.0, UNAUTHORIZED);
 
     // Of many at once one passes.
     let proof = holder.proof("GET", &system.at("/api/profile"), Some(&access), |_| {});
-    let all = (0..10).map(|_| present(&system, Method::GET, "/api/profile", &access, &proof));
+    let all = (0..10).map(|_| present(system, Method::GET, "/api/profile", &access, &proof));
     let mut passed = 0;
     for (status, _) in join_all(all).await {
         passed += usize::from(status == OK);
@@ -315,10 +328,8 @@ async fn every_error_about_a_proof_is_known() {
         .await;
 
     let push = |key: &str, proof: &str| {
-        let url = oauth::authorization_url(&system, &[("dpop_jkt", key)]);
-        let query = url.split_once('?').unwrap().1.to_owned();
-        let request = client().post(&par).body(query);
-        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let form = oauth::authorization_request(&[("dpop_jkt", key)]);
+        let request = client().post(&par).form(&form);
         if proof.is_empty() {
             request
         } else {
@@ -346,18 +357,14 @@ async fn every_error_about_a_proof_is_known() {
 async fn a_pushed_request_binds_its_code_to_the_key_of_its_proof() {
     let system = system().await;
     let (holder, other) = (Holder::default(), Holder::default());
-    let url = oauth::authorization_url(&system, &[]);
-    let url = reqwest::Url::parse(&url).unwrap();
-    let form: Vec<_> = url.query_pairs().into_owned().collect();
+    let form = oauth::authorization_request(&[]);
     let form: Vec<_> = form.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
     let (status, pushed) = holder
         .post(&system, "/oauth/par", &form, |request| request)
         .await;
     assert_eq!(status, StatusCode::CREATED, "{pushed}");
-    let uri = oauth::text(&pushed, "request_uri");
-    let parameters = [("client_id", "demo-native"), ("request_uri", &uri)];
-    let url = reqwest::Url::parse_with_params(&system.at("/oauth/authorize"), parameters).unwrap();
-    let code = oauth::code_at(url.as_str(), "alice").await;
+    let url = oauth::pushed_url(&system, "demo-native", &pushed);
+    let code = oauth::code_at(&url, "alice").await;
     holds_its_code(&system, &holder, &other, &code).await;
 }
 
@@ -375,9 +382,9 @@ async fn an_authorization_request_binds_its_code_to_a_key_by_dpop_jkt() {
 async fn holds_its_code(system: &System, holder: &Holder, other: &Holder, code: &str) {
     let (status, body) = oauth::redeem(system, code).await;
     assert_eq!((status, &body["error"]), (BAD, &json!("invalid_grant")));
-    let (status, body) = other.token(system, &redemption(code)).await;
+    let (status, body) = other.token(system, &oauth::redemption(code)).await;
     assert_eq!((status, &body["error"]), (BAD, &json!("invalid_grant")));
-    let (status, body) = holder.token(system, &redemption(code)).await;
+    let (status, body) = holder.token(system, &oauth::redemption(code)).await;
     assert_eq!(status, OK, "{body}");
     assert_eq!(body["token_type"], "DPoP");
 }
@@ -387,21 +394,7 @@ async fn a_bound_token_is_exchanged_in_the_hand_of_its_holder_alone() {
     let system = system().await;
     let holder = Holder::default();
     let (access, _) = bound_tokens(&system, &holder, "alice").await;
-    let form = [
-        &[
-            (
-                "grant_type",
-                "urn:ietf:params:oauth:grant-type:token-exchange",
-            ),
-            ("subject_token", access.as_str()),
-            (
-                "subject_token_type",
-                "urn:ietf:params:oauth:token-type:access_token",
-            ),
-        ][..],
-        &AS_MACHINE[..],
-    ]
-    .concat();
+    let form = [&exchange(&access)[..], &AS_MACHINE[..]].concat();
     // RFC 9700 §4.10, A7.10.
     let (status, body) = oauth::token(&system, &form).await;
     assert_eq!((status, &body["error"]), (BAD, &json!("invalid_request")));
@@ -416,6 +409,40 @@ async fn a_bound_token_is_exchanged_in_the_hand_of_its_holder_alone() {
         oauth::call(&system, "/api/orders", &exchanged).await.0,
         UNAUTHORIZED
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_actor_token_counts_in_the_hand_of_its_holder_alone() {
+    let system = system().await;
+    let (holder, stranger) = (Holder::default(), Holder::default());
+    let (access, _) = oauth::native_tokens(&system, "alice").await;
+    let own = [&[("grant_type", "client_credentials")][..], &AS_MACHINE[..]].concat();
+    let (status, body) = holder.token(&system, &own).await;
+    assert_eq!(status, OK, "{body}");
+    let actor = oauth::text(&body, "access_token");
+    let form = [
+        &exchange(&access)[..],
+        &[
+            ("actor_token", actor.as_str()),
+            ("actor_token_type", ACCESS_TOKEN),
+        ],
+        &AS_MACHINE[..],
+    ]
+    .concat();
+    let (status, body) = oauth::token(&system, &form).await;
+    assert_eq!((status, &body["error"]), (BAD, &json!("invalid_request")));
+    let (status, body) = stranger.token(&system, &form).await;
+    assert_eq!((status, &body["error"]), (BAD, &json!("invalid_request")));
+    let (status, body) = holder.token(&system, &form).await;
+    assert_eq!(status, OK, "{body}");
+    // What it gets is bound to the same key, and says who acts.
+    assert_eq!(body["token_type"], "DPoP");
+    let given = oauth::text(&body, "access_token");
+    let (status, seen) = holder.call(&system, "/api/profile", &given).await;
+    assert_eq!(status, OK, "{seen}");
+    assert_eq!(seen["claims"]["act"], json!({"sub": "client|demo-machine"}));
+    let (status, _) = stranger.call(&system, "/api/profile", &given).await;
+    assert_eq!(status, UNAUTHORIZED);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -465,7 +492,7 @@ async fn invariant_10_whoever_has_no_grant_and_no_token_writes_nothing() {
     let before = table.count().await;
     let garbage = format!("cr_rt_{}", &refresh[6..75]);
     for token in [refresh.as_str(), &garbage, "cr_rt_x"] {
-        let (status, _) = stranger.token(&system, &refreshing(token)).await;
+        let (status, _) = stranger.token(&system, &oauth::refreshing(token)).await;
         assert_eq!(status, BAD);
     }
     for path in ["/api/profile", "/api/reports", "/api/orders"] {

@@ -123,7 +123,8 @@ impl World {
             format!(
                 "[[clients]]\nid = \"exchanger\"\nkind = \"confidential\"\n{by_secret}\n\
                  grants = [\"client_credentials\", \"token_exchange\"]\nscopes = [\"orders:read\"]\n\
-                 audiences = [\"orders\"]\nexchanges = [\"native\", \"exchanger\"]\n"
+                 audiences = [\"orders\"]\nexchanges = [\"native\", \"exchanger\"]\n\
+                 exchange_id_tokens = [\"demo\"]\n"
             ),
             format!(
                 "[[clients]]\nid = \"api\"\nkind = \"confidential\"\n{by_secret}\n\
@@ -168,6 +169,14 @@ impl World {
         json!({
             "issuer": self.system.url(),
             "alg": self.system.config().jwt.algorithm.name(),
+            // We as the provider knows us.
+            "provider": {
+                "issuer": self.system.provider_url(),
+                "id": "cloakroom",
+                "secret": self.system.environment()["CLOAKROOM_DEMO_IDP_SECRET"],
+                "redirectUri": self.system.config().callback_url(),
+                "scope": "openid profile email roles",
+            },
             "clients": {
                 "basic": server("basic", secret()),
                 "post": server("post", secret()),

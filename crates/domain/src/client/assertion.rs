@@ -49,9 +49,17 @@ pub enum AssertionError {
     /// `invalid_client`. The text is ours, for the log.
     #[error("the assertion is refused: {0}")]
     Refused(&'static str),
+    /// `invalid_client`: it is good, and came before.
+    #[error("the assertion is refused: {}", Self::REPLAYED)]
+    Replayed,
     /// We cannot tell.
     #[error("temporarily unavailable: {0}")]
     Unavailable(&'static str),
+}
+
+impl AssertionError {
+    /// What is said of [`Self::Replayed`] in the log.
+    pub const REPLAYED: &str = "the assertion was used before";
 }
 
 /// Judges an assertion, and uses it up. `claimed_id` is the `client_id` parameter,
@@ -78,7 +86,7 @@ pub async fn prove(
     if store.use_once(&name, claims.exp.plus(2 * SKEW)).await? {
         Ok(ProvenClient(client))
     } else {
-        Err(AssertionError::Refused("the assertion was used before"))
+        Err(AssertionError::Replayed)
     }
 }
 

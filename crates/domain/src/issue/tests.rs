@@ -169,6 +169,42 @@ fn error<T>(result: Result<T, IssueError>) -> IssueError {
     result.map(|_| ()).unwrap_err()
 }
 
+/// What an operator takes from a client it has no more with its next token, whatever it
+/// was granted; a client from which nothing was taken notices nothing.
+#[tokio::test]
+async fn what_is_taken_from_a_client_its_next_tokens_lack_d52() {
+    let desk = Desk::new();
+    let (first, other) = (desk.pair().await, desk.pair().await);
+    let code = desk.code(|_, _| {});
+    let mut config = system();
+    let app = config.clients.iter_mut().find(|client| client.id == "app");
+    app.unwrap()
+        .scopes
+        .0
+        .retain(|scope| scope != "orders:write");
+    let less = Desk {
+        service: TokenService::new(
+            Arc::new(config),
+            UnixTime(0),
+            desk.store.clone(),
+            desk.roots.clone(),
+            world(&desk.clock),
+        ),
+        entropy: SequenceEntropy::starting_at(6),
+        ..Desk::new()
+    };
+    let asked = less.refresh_as(&APP, refresh_of(&first).expose(), Some("orders:write"));
+    assert_eq!(error(asked.await), IssueError::InvalidScope);
+    for issued in [
+        less.refresh(refresh_of(&first)).await.unwrap(),
+        less.redeem(&code).await.unwrap(),
+    ] {
+        assert_eq!(issued.scope, scope("offline_access orders:read"));
+    }
+    let same = desk.refresh(refresh_of(&other)).await.unwrap();
+    assert_eq!(same.scope, scope("offline_access orders:read orders:write"));
+}
+
 // Clients.
 
 #[tokio::test]
@@ -611,7 +647,10 @@ async fn knowing_a_family_id_revokes_nothing() {
         assert_eq!(fault(result), GrantFault::Unknown);
     }
     let guess = OpaqueToken::generate(TokenKind::Access, family, &desk.entropy).unwrap();
-    assert!(!desk.service.revoke(&APP, guess.expose()).await.unwrap());
+    assert_eq!(
+        desk.service.revoke(&APP, guess.expose()).await.unwrap(),
+        Revocation::Nothing
+    );
     let nowhere =
         OpaqueToken::generate(TokenKind::Refresh, FamilyId([9; 16]), &desk.entropy).unwrap();
     assert_eq!(fault(desk.refresh(&nowhere).await), GrantFault::Unknown);
@@ -734,7 +773,7 @@ async fn after_a_revocation_has_returned_nothing_of_the_family_works() {
             desk.service.revoke(&APP, issued.pair.access.expose()),
             desk.refresh(refresh_of(&issued)),
         );
-        assert!(revoked.unwrap());
+        assert_eq!(revoked.unwrap(), Revocation::Done);
         if let Ok(refreshed) = refreshed {
             assert!(desk.opens(&refreshed.pair.access).is_err(), "D59");
             assert_eq!(
@@ -1013,7 +1052,10 @@ async fn the_owner_revokes_by_either_token_of_any_age() {
             refresh_of(&second),
             refresh_of(&first),
         ][nth];
-        assert!(desk.service.revoke(&APP, token.expose()).await.unwrap());
+        assert_eq!(
+            desk.service.revoke(&APP, token.expose()).await.unwrap(),
+            Revocation::Done
+        );
         assert_eq!(desk.state(&third), FamilyState::Revoked, "{nth}");
         assert_eq!(
             fault(desk.refresh(refresh_of(&third)).await),
@@ -1037,14 +1079,19 @@ async fn nobody_else_revokes_and_nobody_is_told() {
         refresh_of(&first),
     ] {
         for other in [&SERVER, &MACHINE] {
-            assert!(
-                !desk.service.revoke(other, token.expose()).await.unwrap(),
+            assert_eq!(
+                desk.service.revoke(other, token.expose()).await.unwrap(),
+                Revocation::Nothing,
                 "D59"
             );
         }
     }
     for text in ["", "x", code.expose(), &"x".repeat(10_000)] {
-        assert!(!desk.service.revoke(&APP, text).await.unwrap(), "D59");
+        assert_eq!(
+            desk.service.revoke(&APP, text).await.unwrap(),
+            Revocation::Nothing,
+            "D59"
+        );
     }
     assert_eq!(desk.state(&latest), FamilyState::Active, "D59");
 }
@@ -1054,8 +1101,15 @@ async fn a_machine_revokes_its_own_token() {
     let desk = Desk::new();
     let issued = desk.machine(None).await.unwrap();
     let text = issued.pair.access.expose();
-    assert!(!desk.service.revoke(&SERVER, text).await.unwrap(), "D59");
-    assert!(desk.service.revoke(&MACHINE, text).await.unwrap());
+    assert_eq!(
+        desk.service.revoke(&SERVER, text).await.unwrap(),
+        Revocation::Nothing,
+        "D59"
+    );
+    assert_eq!(
+        desk.service.revoke(&MACHINE, text).await.unwrap(),
+        Revocation::Done
+    );
     assert_eq!(
         desk.opens(&issued.pair.access).unwrap_err(),
         TokenFault::Revoked

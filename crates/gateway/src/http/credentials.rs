@@ -113,7 +113,7 @@ impl From<AssertionError> for OAuthError {
     fn from(error: AssertionError) -> Self {
         match error {
             // Which of the faults it was is nobody's business but the log's (D46).
-            AssertionError::Refused(_) => Self::InvalidClient,
+            AssertionError::Refused(_) | AssertionError::Replayed => Self::InvalidClient,
             AssertionError::Unavailable(_) => Self::TemporarilyUnavailable,
         }
     }

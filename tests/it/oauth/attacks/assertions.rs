@@ -34,6 +34,10 @@ fn claims(system: &System, id: &str, changes: &[(&str, Value)]) -> String {
 
 /// Two clients that sign.
 async fn with_signers(key: &ClientKey, other: &ClientKey) -> System {
+    system(&signers(key, other)).await
+}
+
+fn signers(key: &ClientKey, other: &ClientKey) -> String {
     let client = |id: &str, key: &ClientKey| {
         format!(
             "[[clients]]\nid = \"{id}\"\nkind = \"confidential\"\njwks = '{}'\n\
@@ -41,7 +45,7 @@ async fn with_signers(key: &ClientKey, other: &ClientKey) -> System {
             key.jwks
         )
     };
-    system(&[client("signing", key), client("other", other)].concat()).await
+    [client("signing", key), client("other", other)].concat()
 }
 
 /// What a client is told that shows this assertion.
@@ -60,7 +64,10 @@ async fn d55_an_assertion_whose_claims_are_wrong_in_one_point_proves_nothing() {
     let system = with_signers(&key, &other).await;
     let good = assertion(&key, &system, "signing", &[]);
     assert_eq!(shown(&system, &good).await.status, 200);
+    logs::listen();
     is_invalid_client(&shown(&system, &good).await, "replayed");
+    let alarms = logs::with("the assertion was used before");
+    assert!(alarms.iter().any(|line| line.contains("\"Replay\":1")));
     let now = cloakroom_aws::world().now().0;
     let endpoint = system.at("/oauth/token");
     for (name, value) in [
@@ -70,6 +77,7 @@ async fn d55_an_assertion_whose_claims_are_wrong_in_one_point_proves_nothing() {
         ("aud", json!(format!("{}/", system.url()))),
         ("aud", Value::Null),
         ("exp", json!(now + 31_536_000)),
+        ("exp", json!(now + 3_720)),
         ("exp", json!(now - 61)),
         ("exp", Value::Null),
         ("exp", json!("soon")),
@@ -95,6 +103,27 @@ async fn d55_an_assertion_whose_claims_are_wrong_in_one_point_proves_nothing() {
         ),
     ];
     is_invalid_client(&token(&system, &form).await, "another client's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d55_an_assertion_is_not_taken_again_for_as_long_as_it_lives() {
+    let (key, other) = (ClientKey::p256(), ClientKey::p256());
+    let clock = TestClock::default();
+    let system = system_at(&clock, &signers(&key, &other)).await;
+    // An hour, as Authlib's are.
+    let hour = [("exp", json!(clock.now().0 + 3600))];
+    let (used, late) = (
+        assertion(&key, &system, "signing", &hour),
+        assertion(&key, &system, "signing", &hour),
+    );
+    assert_eq!(shown(&system, &used).await.status, 200);
+    for seconds in [0, 600, 3000, 59] {
+        clock.advance(seconds);
+        is_invalid_client(&shown(&system, &used).await, "used before");
+    }
+    assert_eq!(shown(&system, &late).await.status, 200, "but not this one");
+    clock.advance(1);
+    is_invalid_client(&shown(&system, &late).await, "expired");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,7 +34,7 @@ pub(super) async fn exchanged(system: &System, subject: &str, changes: &[(&str, 
     token(system, &form).await
 }
 
-fn access_token(answer: &Answer) -> String {
+pub(super) fn access_token(answer: &Answer) -> String {
     assert_eq!(answer.status, 200, "{}", answer.text);
     oauth::text(&serde_json::from_str(&answer.text).unwrap(), "access_token")
 }
@@ -49,7 +49,12 @@ async fn own_token(system: &System) -> String {
     access_token(&token(system, &form).await)
 }
 
-async fn is_refused(system: &System, subject: &str, changes: &[(&str, &str)], error: &str) {
+pub(super) async fn is_refused(
+    system: &System,
+    subject: &str,
+    changes: &[(&str, &str)],
+    error: &str,
+) {
     let answer = exchanged(system, subject, changes).await;
     assert_eq!(answer.status, 400, "{changes:?}: {}", answer.text);
     assert_eq!(answer.error(), error, "{changes:?}");

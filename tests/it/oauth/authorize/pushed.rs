@@ -6,26 +6,15 @@ use serde_json::Value;
 
 /// Pushes a request, as `demo-native` unless it says otherwise.
 async fn push(system: &System, changes: &[(&str, &str)]) -> (StatusCode, Value) {
-    let url = Url::parse(&oauth::authorization_url(system, changes)).unwrap();
-    let form: Vec<_> = url.query_pairs().into_owned().collect();
     let answer = client()
         .post(system.at("/oauth/par"))
-        .form(&form)
+        .form(&oauth::authorization_request(changes))
         .send()
         .await
         .unwrap();
     let status = answer.status();
     assert_eq!(answer.headers()["cache-control"], "no-store");
     (status, answer.json().await.unwrap())
-}
-
-/// The URL with which the browser is sent off then.
-fn by_uri(system: &System, client: &str, pushed: &Value) -> String {
-    let uri = oauth::text(pushed, "request_uri");
-    let parameters = [("client_id", client), ("request_uri", &uri)];
-    Url::parse_with_params(&system.at("/oauth/authorize"), parameters)
-        .unwrap()
-        .into()
 }
 
 const PUSHING: [(&str, &str); 4] = [
@@ -44,7 +33,7 @@ async fn a_pushed_request_leads_to_tokens() {
     let uri = oauth::text(&pushed, "request_uri");
     assert!(uri.starts_with("urn:ietf:params:oauth:request_uri:"));
 
-    let url = by_uri(&system, "demo-native", &pushed);
+    let url = oauth::pushed_url(&system, "demo-native", &pushed);
     let mut browser = Browser::default();
     let form = browser.follow_link(&url).await;
     assert!(form.hops[1].as_str().contains("second_look"));
@@ -79,7 +68,7 @@ async fn a_client_that_must_push_gets_a_code_only_so() {
 
     let (status, pushed) = push(&system, &PUSHING).await;
     assert_eq!(status, StatusCode::CREATED, "{pushed}");
-    let url = Url::parse(&by_uri(&system, "pushing", &pushed)).unwrap();
+    let url = Url::parse(&oauth::pushed_url(&system, "pushing", &pushed)).unwrap();
     let mut answers = Vec::new();
     for _ in 0..2 {
         let (status, headers, _) = alice.step(Method::GET, &url, None, false).await;
@@ -91,7 +80,7 @@ async fn a_client_that_must_push_gets_a_code_only_so() {
     let (status, headers, _) = alice
         .step(
             Method::GET,
-            &Url::parse(&by_uri(&system, "server", &pushed)).unwrap(),
+            &Url::parse(&oauth::pushed_url(&system, "server", &pushed)).unwrap(),
             None,
             false,
         )
@@ -118,8 +107,7 @@ async fn pushing_takes_the_clients_own_proof_d54() {
     // By the header, without a client_id in the body.
     let mut changes = PUSHING.to_vec();
     changes.extend([("client_id", ""), ("client_secret", "")]);
-    let url = Url::parse(&oauth::authorization_url(&system, &changes)).unwrap();
-    let form: Vec<_> = url.query_pairs().into_owned().collect();
+    let form = oauth::authorization_request(&changes);
     for (secret, expected) in [("demo-machine-secret", 201), ("wrong", 401)] {
         let request = client()
             .post(system.at("/oauth/par"))

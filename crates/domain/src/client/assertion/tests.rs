@@ -126,7 +126,7 @@ async fn an_assertion_is_used_once_and_only_by_its_client_d55() {
     let store = MemoryStore::default();
     prove_to(&store, claims(), None).await.unwrap();
     let again = prove_to(&store, claims(), None).await.unwrap_err();
-    assert!(matches!(again, AssertionError::Refused(_)));
+    assert_eq!(again, AssertionError::Replayed);
     let mut other = claims();
     other.jti = "two".into();
     prove_to(&store, other, None).await.unwrap();

@@ -2,6 +2,7 @@ use super::*;
 use crate::config::Config;
 use crate::delegation::MayAct;
 use crate::family::FamilyState;
+use crate::issue::Revocation;
 use crate::ports::Vouched;
 use crate::testing::{
     Fault, MemoryStore, SECRET, SequenceEntropy, TestClock, TestRoots, Verb, grant_of, meta, root,
@@ -452,17 +453,24 @@ async fn an_exchanged_token_dies_with_its_family_and_not_the_other_way_round() {
     let token = desk.token(|_, _| {});
     let one = desk.exchange(&token).await.unwrap().pair.access;
     let other = desk.exchange(&token).await.unwrap().pair.access;
-    assert!(desk.service.revoke(&MACHINE, one.expose()).await.unwrap());
+    assert_eq!(
+        desk.service.revoke(&MACHINE, one.expose()).await.unwrap(),
+        Revocation::Done
+    );
     assert!(desk.open(&one).is_err());
     assert!(desk.open(&other).is_ok() && desk.open(&token).is_ok());
 
     let app = ClientCredentials::Public { id: "app" };
-    assert!(
-        !desk.service.revoke(&app, other.expose()).await.unwrap(),
+    assert_eq!(
+        desk.service.revoke(&app, other.expose()).await.unwrap(),
+        Revocation::Nothing,
         "D59"
     );
     assert!(desk.open(&other).is_ok());
-    assert!(desk.service.revoke(&app, token.expose()).await.unwrap());
+    assert_eq!(
+        desk.service.revoke(&app, token.expose()).await.unwrap(),
+        Revocation::Done
+    );
     assert_eq!(desk.open(&other).unwrap_err(), TokenFault::Revoked);
 }
 
