@@ -104,26 +104,26 @@ async fn d56_an_id_token_that_is_wrong_in_one_point_is_no_subject() {
     }
     let edits: [(&str, Edit); 18] = [
         ("another issuer", |c| {
-            c["iss"] = json!("https://evil.example")
+            c["iss"] = json!("https://evil.example");
         }),
         ("a slash more", |c| {
             c["iss"] = json!(format!("{}/", c["iss"].as_str().unwrap()));
         }),
         ("no issuer", |c| c["iss"] = Value::Null),
         ("our own name", |c| {
-            c["iss"] = json!("http://localhost:3000")
+            c["iss"] = json!("http://localhost:3000");
         }),
         ("another audience", |c| c["aud"] = json!("another")),
         ("an audience more", |c| {
-            c["aud"] = json!(["cloakroom", "another"])
+            c["aud"] = json!(["cloakroom", "another"]);
         }),
         ("no audience", |c| c["aud"] = Value::Null),
         ("the exchanger for audience", |c| {
-            c["aud"] = json!("exchanger")
+            c["aud"] = json!("exchanger");
         }),
         ("another party", |c| c["azp"] = json!("another")),
         ("expired", |c| {
-            c["exp"] = json!(c["iat"].as_u64().unwrap() - 60)
+            c["exp"] = json!(c["iat"].as_u64().unwrap() - 60);
         }),
         ("no expiry", |c| c["exp"] = Value::Null),
         ("from the future", |c| {
@@ -137,7 +137,7 @@ async fn d56_an_id_token_that_is_wrong_in_one_point_is_no_subject() {
             c["may_act"] = json!({"sub": "client|another"});
         }),
         ("roles of another shape", |c| {
-            c["roles"] = json!({"admin": true})
+            c["roles"] = json!({"admin": true});
         }),
     ];
     let mut wrong: Vec<_> = edits
