@@ -26,7 +26,8 @@ use cloakroom_domain::token::{OpaqueToken, TokenKind};
 use cloakroom_gateway::entry::FunctionFailure;
 use cloakroom_gateway::settings::OriginSecret;
 use cloakroom_local::apigateway::{
-    Api, ApiGateway, Authorizer, AuthorizerKind, Edge, Flavour, IdentitySource, Integration, Route,
+    AUTHORIZER_LIMIT, Api, ApiGateway, Authorizer, AuthorizerKind, Edge, Flavour, IdentitySource,
+    Integration, Route,
 };
 use cloakroom_local::function::{Function, InProcess};
 use cloakroom_tests::clock::TestClock;
@@ -316,6 +317,7 @@ impl Lab {
             edge: Edge::None,
             remaps_www_authenticate: false,
             names_dpop: false,
+            authorizer_limit: AUTHORIZER_LIMIT,
             allowed_origins: Vec::new(),
             routes,
             clock: Arc::new(self.clock.clone()),

@@ -39,6 +39,8 @@ pub enum Outage {
     KeySet,
     /// The root keys could not be had.
     Roots,
+    /// All of it together took longer than we may.
+    Time,
     /// The item was sealed by a later release, or under a key that we do not have.
     UnknownSeal,
     /// The operating system has no randomness.
@@ -57,6 +59,7 @@ impl Outage {
             Self::Signer => "signer",
             Self::NoKey => "no_key",
             Self::KeySet => "key_set",
+            Self::Time => "time",
             Self::Roots => "roots",
             Self::UnknownSeal => "unknown_seal",
             Self::Entropy => "entropy",

@@ -13,7 +13,7 @@ mod routes;
 
 pub use backends::{Backends, TABLE};
 
-use crate::apigateway::{Api, ApiGateway, Edge, Flavour, InvalidApi, JWT_HEADER};
+use crate::apigateway::{AUTHORIZER_LIMIT, Api, ApiGateway, Edge, Flavour, InvalidApi, JWT_HEADER};
 use crate::faults::Faults;
 use crate::function::Function;
 use crate::idp::{DemoIdp, DemoIdpError, DemoIdpOptions};
@@ -65,8 +65,8 @@ pub struct Options {
 }
 
 /// For a DynamoDB and a KMS that share this machine with their callers: a late answer
-/// means that the machine is busy, not that the answer is lost. The end is still before
-/// that of API Gateway's patience.
+/// means that the machine is busy, not that the answer is lost. The authorizer and the
+/// gateway wait accordingly.
 pub const PATIENT: Limits = Limits {
     connect: Duration::from_secs(25),
     attempt: Duration::from_secs(25),
@@ -228,9 +228,20 @@ impl System {
             let _ = axum::serve(services_listener, demo).await;
         });
 
+        // Two calls, as deployed.
+        let budget = options.limits.operation * 2;
         let functions = match &options.lambda {
             Some(url) => Functions::behind(backends.sdk(), url),
-            None => Box::pin(Functions::here(&config, &backends, &environment, &world)).await?,
+            None => {
+                Box::pin(Functions::here(
+                    &config,
+                    &backends,
+                    &environment,
+                    &world,
+                    budget,
+                ))
+                .await?
+            }
         };
         let edge = topology(&config, &origin_secret)?;
         let gateway = ApiGateway::new(Api {
@@ -245,6 +256,8 @@ impl System {
                 .routes
                 .iter()
                 .any(|route| route.dpop != DpopDemand::Unsaid),
+            // It has to outlast the authorizer, which has to outlast the store.
+            authorizer_limit: AUTHORIZER_LIMIT.max(budget),
             allowed_origins: config.allowed_origins.clone(),
             routes: routes::all(&config, &edge, options.flavour, &functions, &services)?,
             edge,

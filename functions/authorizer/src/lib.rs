@@ -20,8 +20,8 @@ use cloakroom_gateway::telemetry::{Decision, Meter, Metered, Metric};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The gateway gives up after 10 s (HTTP APIs), and a client long before that. What
-/// is not decided by then is "unavailable".
+/// For two calls that take as long as they may. The gateway gives up after 10 s (HTTP
+/// APIs), and a client long before that.
 const TIME_BUDGET: Duration = Duration::from_secs(4);
 
 /// Headers with which a client asks a framework behind us to take the request for
@@ -40,6 +40,7 @@ const ORIGIN_VERIFY: &str = "x-origin-verify";
 pub struct Handler<S, G, R> {
     config: Arc<Config>,
     origin_secret: Option<OriginSecret>,
+    budget: Duration,
     authorizer: Authorizer<Metered<S>, Metered<G>, R>,
     meter: Meter,
 }
@@ -87,6 +88,7 @@ where
             ),
             config,
             origin_secret: None,
+            budget: TIME_BUDGET,
             meter,
         }
     }
@@ -99,6 +101,13 @@ where
             origin_secret,
             ..self
         }
+    }
+
+    /// What is not decided within this is "unavailable". For who waits longer for DynamoDB
+    /// and KMS than AWS gives reason to.
+    #[must_use]
+    pub fn within(self, budget: Duration) -> Self {
+        Self { budget, ..self }
     }
 
     /// Asks for what the first request would have to wait for. If that fails, the request
@@ -156,7 +165,7 @@ where
             &event.method,
             &event.resource,
         );
-        match tokio::time::timeout(TIME_BUDGET, decision).await {
+        match tokio::time::timeout(self.budget, decision).await {
             // Whoever is not AppSync would let them pass.
             Ok((Verdict::Allow(allowed), facts))
                 if event.kind != EventKind::AppSync && !allowed.denied_fields.is_empty() =>
@@ -170,7 +179,7 @@ where
                 verdict: Judged::Rules(verdict),
                 facts,
             },
-            Err(_) => Judged::Rules(Verdict::Unavailable(Outage::Store)).into(),
+            Err(_) => Judged::Rules(Verdict::Unavailable(Outage::Time)).into(),
         }
     }
 

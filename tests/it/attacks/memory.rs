@@ -3,7 +3,9 @@
 use axum::Router;
 use bytes::Bytes;
 use cloakroom_domain::config::Edge as Topology;
-use cloakroom_local::apigateway::{Api, ApiGateway, Authorizer, Edge, Flavour, Integration, Route};
+use cloakroom_local::apigateway::{
+    AUTHORIZER_LIMIT, Api, ApiGateway, Authorizer, Edge, Flavour, Integration, Route,
+};
 use cloakroom_local::function::InProcess;
 use cloakroom_local::system::{Options, System};
 use cloakroom_tests::browser::{Browser, client};
@@ -73,6 +75,7 @@ async fn api(authorizer: Option<Authorizer>, integration: Integration) -> String
         edge: Edge::None,
         remaps_www_authenticate: false,
         names_dpop: false,
+        authorizer_limit: AUTHORIZER_LIMIT,
         allowed_origins: Vec::new(),
         routes: vec![Route {
             method: None,

@@ -64,7 +64,8 @@ const LONGEST_ARN: usize = 1_600;
 const LONGEST_BODY: usize = 10 * 1024 * 1024;
 /// In seconds (specs B-cache-1, B-http-5).
 const LONGEST_TTL: u64 = 3_600;
-const AUTHORIZER_LIMIT: Duration = Duration::from_secs(10);
+/// How long API Gateway waits for an authorizer (specs B-http-9).
+pub const AUTHORIZER_LIMIT: Duration = Duration::from_secs(10);
 const INTEGRATION_LIMIT: Duration = Duration::from_secs(29);
 
 const METHOD_OVERRIDE: HeaderName = HeaderName::from_static("x-http-method-override");
@@ -90,6 +91,8 @@ pub struct Api {
     pub allowed_origins: Vec<String>,
     /// The routes, in any order.
     pub routes: Vec<Route>,
+    /// How long an authorizer may take; on AWS [`AUTHORIZER_LIMIT`].
+    pub authorizer_limit: Duration,
     /// Dates events and ages the cache.
     pub clock: Arc<dyn Clock>,
 }
@@ -373,7 +376,7 @@ impl ApiGateway {
                 event::http_request(received, place, &identity)
             }
         };
-        let answered = invoke_within(&authorizer.function, event, AUTHORIZER_LIMIT).await;
+        let answered = invoke_within(&authorizer.function, event, self.api.authorizer_limit).await;
         let answer = answered.map_err(|error| match error {
             // Exactly this word (specs B-rest-4). Whether an HTTP API does the same is
             // unsettled (B-http-8); here it does.

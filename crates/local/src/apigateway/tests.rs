@@ -156,6 +156,7 @@ impl Lab {
             edge,
             remaps_www_authenticate: true,
             names_dpop: false,
+            authorizer_limit: AUTHORIZER_LIMIT,
             allowed_origins: vec!["https://shop.example.com".to_owned()],
             routes: vec![
                 route(Some(Method::GET), "/", false, page),
@@ -331,6 +332,7 @@ fn what_aws_would_not_deploy_is_refused() {
             edge: Edge::None,
             remaps_www_authenticate: false,
             names_dpop: false,
+            authorizer_limit: AUTHORIZER_LIMIT,
             allowed_origins: vec!["https://shop.example.com".to_owned()],
             routes: resources.iter().map(route).collect(),
             clock: Arc::new(Turned::default()),

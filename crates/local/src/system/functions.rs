@@ -17,6 +17,7 @@ use cloakroom_gateway::settings::{Env, OriginSecret, Source as _};
 use cloakroom_oidc::{ClientKey, Oidc};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The functions, each as one thing that takes event bytes.
 #[derive(Debug)]
@@ -34,6 +35,7 @@ impl Functions {
         backends: &Backends,
         environment: &BTreeMap<String, String>,
         world: &World,
+        authorizer_budget: Duration,
     ) -> Result<Self, StartError> {
         let epoch = UnixTime(0);
         let store = |name| DynamoStore::new(backends.acting_as(name).dynamodb(), TABLE);
@@ -51,7 +53,8 @@ impl Functions {
             roots("authorizer"),
             world.clone(),
         )
-        .behind(origin_secret);
+        .behind(origin_secret)
+        .within(authorizer_budget);
         let token = cloakroom_token::Handler::new(
             Arc::clone(config),
             epoch,

@@ -13,6 +13,7 @@ fn forwarding(base: &str) -> Arc<ApiGateway> {
         edge: Edge::None,
         remaps_www_authenticate: false,
         names_dpop: false,
+        authorizer_limit: AUTHORIZER_LIMIT,
         allowed_origins: Vec::new(),
         routes: vec![Route {
             method: None,
