@@ -252,10 +252,7 @@ impl System {
             // (docs/deploy.md). Here it is kept as functions say it, so that clients can
             // be held to RFC 6749 §5.2; the answer is the same in all else.
             remaps_www_authenticate: false,
-            names_dpop: config
-                .routes
-                .iter()
-                .any(|route| route.dpop != DpopDemand::Unsaid),
+            names_dpop: takes_proofs(&config),
             // It has to outlast the authorizer, which has to outlast the store.
             authorizer_limit: AUTHORIZER_LIMIT.max(budget),
             allowed_origins: config.allowed_origins.clone(),
@@ -417,6 +414,12 @@ fn topology(config: &Config, origin_secret: &str) -> Result<Edge, StartError> {
             }
         }
     })
+}
+
+/// Whether a route takes proofs of possession.
+fn takes_proofs(config: &Config) -> bool {
+    let mut routes = config.routes.iter();
+    routes.any(|route| route.dpop != DpopDemand::Unsaid)
 }
 
 /// Services that fetch the published keys as any service would.
