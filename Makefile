@@ -103,6 +103,11 @@ simulate: ## signatures, reads, writes and dollars of a thousand environments an
 	cargo run --package cloakroom-tests --bin simulate \
 		--config 'profile.dev.package.cloakroom-tests.opt-level = 3' -- $(SIMULATE_ARGS)
 
+.PHONY: costs
+costs: ## dollars per month, from tests/bench/measured.json, the simulation and AWS's prices
+	cargo run --package cloakroom-tests --bin costs \
+		--config 'profile.dev.package.cloakroom-tests.opt-level = 3' -- $(COSTS_ARGS)
+
 # One function at a time: together they would share each other's cargo features,
 # and the authorizer would link what only the others may use.
 .PHONY: package

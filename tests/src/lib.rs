@@ -13,6 +13,7 @@ pub mod bench;
 pub mod browser;
 pub mod client_key;
 pub mod clock;
+pub mod costs;
 pub mod dpop;
 pub mod environment;
 pub mod liar;

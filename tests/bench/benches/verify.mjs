@@ -5,7 +5,7 @@ const ISSUER = 'https://app.example.com';
 const SECONDS = 2;
 
 for (const alg of ['RS256', 'PS256', 'ES256', 'EdDSA']) {
-  const { publicKey, privateKey } = await generateKeyPair(alg, { modulusLength: 2048, crv: 'Ed25519' });
+  const { publicKey, privateKey } = await generateKeyPair(alg, alg === 'EdDSA' ? { crv: 'Ed25519' } : { modulusLength: 2048 });
   const jwt = await new SignJWT({
     client_id: 'app', scope: 'openid profile orders:read', name: 'Alice Example',
     email: 'alice@example.com', roles: ['admin', 'user'],
