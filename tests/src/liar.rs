@@ -81,8 +81,8 @@ impl Liar {
         }
     }
 
-    /// A system whose only provider it is, by the name of `liar`. `more` is added to
-    /// the provider's settings.
+    /// A system whose only provider it is, by the name of `liar`, and which takes any role
+    /// from it. `more` is added to the provider's settings.
     pub async fn system(&self, more: &str, options: Options) -> System {
         self.system_with(more, "", options).await
     }
@@ -91,7 +91,9 @@ impl Liar {
     pub async fn system_with(&self, more: &str, clients: &str, options: Options) -> System {
         let config = DEMO_CONFIG
             .replace("id = \"demo\"\n", &format!("id = \"liar\"\n{more}\n"))
-            .replace("http://127.0.0.1:4000", &self.issuer);
+            .replace("http://127.0.0.1:4000", &self.issuer)
+            .replace("claims.allow_roles = [\"admin\", \"user\"]\n", "");
+        assert!(!config.contains("allow_roles"));
         let config = format!("{config}\n{clients}");
         assert!(config.contains("id = \"liar\""));
         let system = System::start(Options { config, ..options }).await.unwrap();
