@@ -23,6 +23,7 @@ ORIGIN = {
 CORS = {"AllowedOrigin": "https://other.example.com"}
 LISTENER = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:listener/app/services/1/2"
 LINK = {"VpcLinkId": "vpclink1", "BackendListenerArn": LISTENER, "BackendServerName": "services.example.com"}
+VERSION = "0a1b2c3d-0000-4000-8000-00000000000e"
 OPERATOR = "arn:aws:iam::111122223333:role/operator"
 
 # Stacks that a team may choose; the configuration's edge goes with the parameter.
@@ -42,6 +43,7 @@ CHOICES = {
             "Spa": "true",
             "VpcLinkId": "vpclink1",
             "WafRateLimit": "2000",
+            "OriginSecretVersion": VERSION,
         },
         "without the edge": HOST | OWN_DOMAIN | {"Edge": "none"},
         "signing in the functions": {"SigningMode": "data-key", "OperatorRoleArn": OPERATOR},
@@ -52,7 +54,7 @@ CHOICES = {
         | OWN_DOMAIN
         | ORIGIN
         | CORS
-        | {"Spa": "true"}
+        | {"Spa": "true", "OriginSecretVersion": VERSION}
         | LINK,
         "without the edge": {"Edge": "none"},
         "without the edge, with a domain": HOST | OWN_DOMAIN | {"Edge": "none"},
@@ -223,6 +225,16 @@ class Templates(unittest.TestCase):
                 for place in checks.as_list(statement["Resource"])
             }
             self.assertEqual(places, {restored})
+
+    def test_another_origin_secret_reaches_all_who_know_it(self):
+        references = re.compile(r"{{resolve:secretsmanager:[^}]*}}")
+        for kind, chosen in (("rest", {}), ("http", HOST | OWN_DOMAIN | ORIGIN)):
+            template = sam.transformed(kind)
+            for version in ("", VERSION):
+                resources = sam.resolve(template, chosen | {"OriginSecretVersion": version})
+                found = references.findall(json.dumps(resources))
+                self.assertEqual(len(found), 2, kind)
+                self.assertEqual([version in each and "::" in each for each in found], [version != ""] * 2, kind)
 
     def test_a_vpc_link_leads_to_the_services(self):
         rest = sam.resolve(sam.transformed("rest"), {"VpcLinkId": "vpclink1"})

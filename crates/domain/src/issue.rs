@@ -599,7 +599,8 @@ where
     }
 
     /// What an access token may do: of what was granted, what its client may still have
-    /// and asks for. What an operator takes from a client is gone with the next token.
+    /// and asks for. What an operator takes from a client is gone with the next token; that
+    /// it refreshes at all ends with `refresh_token` in its `grants`.
     fn reach(
         &self,
         client: &ClientConfig,

@@ -139,6 +139,7 @@ fn lifetimes(config: &Config, fault: &mut impl FnMut(String)) {
 
 fn identity_providers(config: &Config, fault: &mut impl FnMut(String)) {
     let mut ids = BTreeSet::new();
+    let mut clients = BTreeSet::new();
     for (i, idp) in config.identity_providers.iter().enumerate() {
         let at = format!("identity_providers[{i}]");
         if !is_identifier(&idp.id) {
@@ -165,6 +166,11 @@ fn identity_providers(config: &Config, fault: &mut impl FnMut(String)) {
         if idp.client_authentication.needs_secret() != idp.client_secret.is_some() {
             fault(format!(
                 "{at}.client_secret must be set if, and only if, client_authentication needs one"
+            ));
+        }
+        if !clients.insert((&idp.issuer, &idp.client_id)) {
+            fault(format!(
+                "{at}.client_id is another's at the same issuer: a logout token could not say whose sessions it ends"
             ));
         }
         provider_choice(config, idp, &at, fault);

@@ -1,6 +1,6 @@
 //! What is refused, each beside what differs from it in one point and is not.
 
-use crate::config::{AudienceConfig, ClaimName, Config, Edge, FieldConfig};
+use crate::config::{AudienceConfig, CallbackUri, ClaimName, Config, Edge, FieldConfig};
 use crate::policy::TokenDemand;
 use crate::testing::system;
 
@@ -296,4 +296,20 @@ fn unknown_keys_are_named_with_their_line() {
         assert!(error.faults()[0].contains("unknown field"), "{error}");
     }
     assert!(Config::parse("config_version = 1\nissuer = \"https://a.example\"\n").is_ok());
+}
+
+#[test]
+fn two_providers_of_one_issuer_are_two_clients_of_it() {
+    fn second(config: &mut Config, client_id: &str) {
+        config.identity_providers[0].callback = Some(CallbackUri::Own);
+        let mut second = config.identity_providers[0].clone();
+        second.id = "second".to_owned();
+        second.client_id = client_id.to_owned();
+        config.identity_providers.push(second);
+    }
+    refused(
+        "identity_providers[1].client_id is another's at the same issuer",
+        |c| second(c, &c.identity_providers[0].client_id.clone()),
+        |c| second(c, "second"),
+    );
 }
