@@ -33,7 +33,7 @@ DENY := $(DENY_ROOT)/bin/cargo-deny
 .PHONY: help
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
-		awk -F '|' '{ printf "make %-10s %s\n", $$1, $$2 }'
+		awk -F '|' '{ printf "make %-12s %s\n", $$1, $$2 }'
 
 .PHONY: run
 run: ## the whole system on http://localhost:3000 (options: cargo dev --help)

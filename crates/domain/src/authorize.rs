@@ -1,8 +1,7 @@
 //! The swap: an opaque token goes in, a verdict with an internal JWT comes out.
 //!
-//! Read [`Authorizer::authorize`] top down; it is architecture §4. What is
-//! remembered between invocations is the identity and its JWTs, never the verdict
-//! (invariant 5).
+//! Read [`Authorizer::authorize`] top down. What is remembered between invocations is
+//! the identity and its JWTs, never the verdict (invariant 5).
 
 mod memory;
 

@@ -1,7 +1,7 @@
 //! The token service: codes, credentials and refresh tokens go in, opaque tokens
 //! come out (RFC 6749), and revocation (RFC 7009).
 //!
-//! The refresh rotation is architecture §3: whoever presents a refresh token
+//! The refresh rotation (`docs/rotation.md`): whoever presents a refresh token
 //! again after a lost response gets the same pair; whoever presents one that is
 //! really over ends the family.
 

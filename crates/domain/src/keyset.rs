@@ -1,5 +1,5 @@
 //! The key set of data-key mode: which keys sign JWTs, when, and until when each is
-//! published (architecture §1.8).
+//! published (`docs/signing.md`).
 //!
 //! The private keys lie in the table, wrapped by KMS; the set beside them is one
 //! record, signed by a KMS key with which no function may sign. So whoever can

@@ -96,7 +96,7 @@ impl<'e> MethodArn<'e> {
     }
 
     /// Every method of the stage. A finer statement would promise what it cannot
-    /// hold, since `*` spans `/` (architecture §4).
+    /// hold, since `*` spans `/`.
     pub fn whole_stage(&self) -> String {
         format!("{}/*", self.part(0, self.stage))
     }
