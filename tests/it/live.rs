@@ -128,6 +128,26 @@ async fn what_is_wrong_is_found() {
     }
 }
 
+#[tokio::test]
+async fn without_the_clients_secret_nothing_is_asked() {
+    for secret in [None, Some("")] {
+        let mut command = Command::new(Path::new(ROOT).join(".venv/bin/python"));
+        command
+            .args(["tests/live/smoke.py", "--client=demo-machine"])
+            .arg("--url=http://127.0.0.1:1")
+            .current_dir(ROOT)
+            .env_remove("CLOAKROOM_CLIENT_SECRET");
+        command.envs(secret.map(|secret| ("CLOAKROOM_CLIENT_SECRET", secret)));
+        let output = command.output().await.unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(
+            error.ends_with("error: CLOAKROOM_CLIENT_SECRET is not set\n"),
+            "{error}"
+        );
+    }
+}
+
 /// What a gateway or a cache before the system does wrong.
 #[derive(Clone, Copy, Debug)]
 enum Fault {

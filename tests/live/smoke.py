@@ -145,7 +145,7 @@ class Suite:
         self.options = options
         self.http = Http()
         self.report = Report()
-        self.secret = os.environ.get("CLOAKROOM_CLIENT_SECRET", "")
+        self.secret = os.environ["CLOAKROOM_CLIENT_SECRET"]
 
     def at(self, path: str) -> str:
         return self.options.url.rstrip("/") + path
@@ -498,7 +498,10 @@ def options(arguments: list[str]):
     parser.add_argument("--samples", type=int, default=50, help="calls per figure; 0 measures nothing")
     parser.add_argument("--stack", help="also asks CloudWatch, by the aws command, what this stack has measured")
     parser.add_argument("--json", action="store_true")
-    return parser.parse_args(arguments)
+    found = parser.parse_args(arguments)
+    if not os.environ.get("CLOAKROOM_CLIENT_SECRET"):
+        parser.error("CLOAKROOM_CLIENT_SECRET is not set")
+    return found
 
 
 if __name__ == "__main__":
