@@ -285,6 +285,49 @@ async fn the_example_services_take_the_right_tokens_and_no_others() {
     }
 }
 
+#[tokio::test]
+async fn the_example_services_say_why_they_do_not_start() {
+    for (language, program, script) in services() {
+        let (code, error) = refusal(&program, script, &[]).await;
+        assert_eq!(code, Some(1), "{language}: {error}");
+        let mut lines = error.lines();
+        assert!(
+            lines.any(|line| line.ends_with("ISSUER is not set")),
+            "{language}: {error}"
+        );
+    }
+    let (_, rust, script) = &services()[0];
+    let variables = [
+        ("ISSUER", "https://app.example.com"),
+        ("AUDIENCE", "orders"),
+        ("JWKS_URL", "http://app.example.com/jwks.json"),
+        ("PORT", "0"),
+    ];
+    let (code, error) = refusal(rust, *script, &variables).await;
+    assert_eq!(
+        (code, error.as_str()),
+        (Some(1), "the key set's URL is not https\n")
+    );
+}
+
+/// How a program ends that does not start, and what it says.
+async fn refusal(
+    program: &Path,
+    script: Option<&str>,
+    variables: &[(&str, &str)],
+) -> (Option<i32>, String) {
+    let mut command = Command::new(program);
+    command.args(script).current_dir(ROOT).kill_on_drop(true);
+    for name in ["ISSUER", "AUDIENCE", "JWKS_URL", "PORT"] {
+        command.env_remove(name);
+    }
+    let output = command.envs(variables.iter().copied()).output();
+    let output = tokio::time::timeout(Duration::from_secs(30), output).await;
+    let output = output.unwrap().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), error)
+}
+
 /// Without keys nobody is let in, and nobody is told that the token is bad.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_services_say_so_when_they_have_no_keys() {

@@ -78,10 +78,10 @@ impl FetchJwks for HttpFetch {
 #[non_exhaustive]
 pub enum UrlRefused {
     /// Not a URL, or one with a user name in it.
-    #[error("the URL is malformed")]
+    #[error("the key set's URL is malformed")]
     Malformed,
     /// Keys that came over plain HTTP are anybody's keys.
-    #[error("the URL is not https")]
+    #[error("the key set's URL is not https")]
     Insecure,
     /// No TLS client could be made.
     #[error("TLS could not be set up")]

@@ -270,8 +270,8 @@ pub enum BuildError {
     Leeway,
     /// The key set's URL.
     #[cfg(feature = "fetch")]
-    #[error("the key set's URL is refused")]
-    Url(#[source] crate::fetch::UrlRefused),
+    #[error(transparent)]
+    Url(crate::fetch::UrlRefused),
 }
 
 /// Where keys come from, with the fetcher's type forgotten.

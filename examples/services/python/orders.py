@@ -7,14 +7,21 @@ past the gateway, and a signature is worth more than a network.
 import json
 import os
 import re
+import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import jwt
 
-ISSUER, AUDIENCE, JWKS_URL, PORT = (
-    os.environ[name] for name in ("ISSUER", "AUDIENCE", "JWKS_URL", "PORT")
-)
+
+def setting(name):
+    value = os.environ.get(name)
+    if not value:
+        sys.exit(f"{name} is not set")
+    return value
+
+
+ISSUER, AUDIENCE, JWKS_URL, PORT = map(setting, ("ISSUER", "AUDIENCE", "JWKS_URL", "PORT"))
 BEARER = re.compile(r"Bearer ([\w.-]+)", re.ASCII | re.IGNORECASE)
 
 

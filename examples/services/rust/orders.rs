@@ -7,9 +7,24 @@ use axum::{Extension, Json, Router, routing::get};
 use cloakroom_verify::{Claims, RequireLayer, Verifier, VerifyLayer};
 use serde_json::{Value, json};
 use std::error::Error;
+use std::process::ExitCode;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+#[expect(
+    clippy::print_stderr,
+    reason = "nobody else says why it does not start"
+)]
+async fn main() -> ExitCode {
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve() -> Result<(), Box<dyn Error>> {
     let verifier = Verifier::builder(env("ISSUER")?, env("AUDIENCE")?)
         .jwks_url(&env("JWKS_URL")?)
         .build()?;
