@@ -203,6 +203,11 @@ impl New {
     }
 
     fn make(&self) -> Result<Made, Failure> {
+        if self.redirect_uris.is_empty() && self.grants().contains(&GrantKind::AuthorizationCode) {
+            return Err(Failure::new(
+                "a client that is granted authorization_code needs --redirect-uri",
+            ));
+        }
         let secret = match self.kind {
             Kind::Public => None,
             Kind::Confidential => Some(generate_secret(&cloakroom_aws::world())?),

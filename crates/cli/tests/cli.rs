@@ -211,6 +211,10 @@ fn what_is_not_there_is_said_in_one_line() {
             cloakroom("sessions list --subject alice"),
             "cloakroom: --subject must be PROVIDER|NAME for a user or client|ID for a machine\n",
         ),
+        (
+            cloakroom("clients new --id app --kind public"),
+            "cloakroom: a client that is granted authorization_code needs --redirect-uri\n",
+        ),
     ] {
         let mut command = command;
         let (code, out, err) = run(command.current_dir(dir.path()));
