@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 /// Starts the whole system on this machine, on embedded parts
 ///
-/// The configuration is the demo's own, unless --config or CLOAKROOM_CONFIG names
-/// another. How much is logged: CLOAKROOM_LOG. Ctrl-C ends it.
+/// The configuration is the demo's own, which is compiled in, unless --config or
+/// CLOAKROOM_CONFIG names a file. How much is logged: CLOAKROOM_LOG. Ctrl-C ends it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cloakroom dev
@@ -132,7 +132,10 @@ fn welcome(system: &System, env_file: Option<PathBuf>) {
 fn failure(error: &StartError) -> Failure {
     match error {
         StartError::Listen { port, source } if source.kind() == io::ErrorKind::AddrInUse => {
-            Failure::new(format!("port {port} is taken: choose another with --port"))
+            // `make run` has no options.
+            Failure::new(format!(
+                "port {port} is taken: choose another with --port, as in `cargo dev --port 3001`"
+            ))
         }
         StartError::Config(error) => Failure::from(error),
         other => Failure::new(other.to_string()),

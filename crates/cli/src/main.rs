@@ -28,7 +28,8 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, after_help = EXIT_CODES)]
 struct Cli {
-    /// The configuration [default: $CLOAKROOM_CONFIG, then ./cloakroom.toml]
+    /// The configuration [default: $CLOAKROOM_CONFIG, then ./cloakroom.toml, for
+    /// `dev` the demo's own]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     #[command(subcommand)]

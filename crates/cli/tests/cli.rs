@@ -494,8 +494,32 @@ fn a_port_that_is_taken_is_said() {
     let port = taken.local_addr().unwrap().port();
     let (code, _, err) = run(&mut cloakroom(&format!("dev --port {port}")));
     assert_eq!(code, 2);
-    let expected = format!("cloakroom: port {port} is taken: choose another with --port\n");
+    let expected = format!(
+        "cloakroom: port {port} is taken: choose another with --port, as in `cargo dev --port 3001`\n"
+    );
     assert_eq!(err, expected);
+}
+
+/// A `cloakroom.toml` that happens to be here is not the system that is started.
+#[test]
+fn dev_reads_no_file_that_nobody_named_and_its_help_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("cloakroom.toml"), "nonsense").unwrap();
+    let here = |line: &str| {
+        let mut command = cloakroom(line);
+        command.current_dir(&dir).env_remove("CLOAKROOM_CONFIG");
+        command
+    };
+    assert_eq!(run(&mut here("check")).0, 1);
+    // It gets as far as its port: the configuration was good.
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let (_, _, err) = run(&mut here(&format!("dev --port {port}")));
+    assert!(err.contains("is taken"), "{err}");
+    let (_, help, _) = run(&mut here("dev --help"));
+    let words: Vec<_> = help.split_whitespace().collect();
+    let help = words.join(" ");
+    assert!(help.contains("for `dev` the demo's own]"), "{help}");
 }
 
 #[cfg(unix)]
