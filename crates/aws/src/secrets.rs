@@ -16,21 +16,26 @@ pub struct Secrets {
 /// A secret could not be had. Says neither where it is nor what it is.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SecretError {
+    /// The environment has no such variable, or an empty one.
+    #[error("the variable is not set")]
+    Unset,
     /// It is not where the reference says, or has no text.
     #[error("the secret is missing or empty")]
     Missing,
     /// It could not be asked for.
-    #[error("the secret could not be read")]
+    #[error(transparent)]
     Unavailable(#[from] CallFailure),
 }
 
 /// The secret that a setting refers to could not be had: the function does not start.
+/// Says where it should have been, which is no secret.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{setting} cannot be had")]
+#[error("{setting} cannot be had: `{reference}`: {fault}")]
 pub struct SettingWithoutSecret {
     /// The setting, by its name in the configuration.
     setting: String,
-    #[source]
+    /// What it refers to, as the configuration writes it.
+    reference: String,
     fault: SecretError,
 }
 
@@ -54,15 +59,15 @@ impl Secrets {
         reference: &SecretRef,
         env: impl Fn(&str) -> Option<String>,
     ) -> Result<Zeroizing<String>, SecretError> {
-        let secret = match reference {
-            SecretRef::Env(name) => env(name),
-            SecretRef::Ssm(name) => self.parameter(name).await?,
-            SecretRef::SecretsManager(id) => self.secret(id).await?,
+        let (secret, absent) = match reference {
+            SecretRef::Env(name) => (env(name), SecretError::Unset),
+            SecretRef::Ssm(name) => (self.parameter(name).await?, SecretError::Missing),
+            SecretRef::SecretsManager(id) => (self.secret(id).await?, SecretError::Missing),
         };
         secret
             .filter(|secret| !secret.is_empty())
             .map(Zeroizing::new)
-            .ok_or(SecretError::Missing)
+            .ok_or(absent)
     }
 
     /// Reads our secrets at all identity providers, by the provider's id.
@@ -81,6 +86,7 @@ impl Secrets {
                 let secret = self.resolve(reference, &env).await;
                 let secret = secret.map_err(|fault| SettingWithoutSecret {
                     setting: format!("identity_providers[{i}].client_secret"),
+                    reference: reference.clone().into(),
                     fault,
                 })?;
                 secrets.insert(idp.id.clone(), secret);
@@ -116,6 +122,8 @@ impl Secrets {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_config::Region;
+    use aws_sdk_ssm::config::{Credentials, SharedCredentialsProvider};
 
     #[tokio::test]
     async fn a_secret_of_the_environment_is_found_unless_it_is_empty() {
@@ -132,7 +140,26 @@ mod tests {
         };
         assert_eq!(resolve("A").await.unwrap().as_str(), "s3cret");
         for name in ["EMPTY", "B"] {
-            assert!(matches!(resolve(name).await, Err(SecretError::Missing)));
+            assert!(matches!(resolve(name).await, Err(SecretError::Unset)));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_that_does_not_answer_is_named() {
+        let credentials = Credentials::new("id", "key", None, None, "test");
+        let sdk = crate::sdk_config().await.into_builder();
+        let sdk = sdk
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .endpoint_url("http://127.0.0.1:1");
+        let secrets = Secrets::new(&sdk.build());
+        for (reference, call) in [
+            (SecretRef::Ssm("/idp".into()), "GetParameter: "),
+            (SecretRef::SecretsManager("idp".into()), "GetSecretValue: "),
+        ] {
+            let error = secrets.resolve(&reference, |_| None).await.unwrap_err();
+            let error = error.to_string();
+            assert!(error.starts_with(call), "{error}");
         }
     }
 }

@@ -522,6 +522,24 @@ fn dev_reads_no_file_that_nobody_named_and_its_help_says_so() {
     assert!(help.contains("for `dev` the demo's own]"), "{help}");
 }
 
+#[test]
+fn dev_says_which_secret_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("other.toml");
+    let demo = std::fs::read_to_string(DEMO).unwrap();
+    // Of a provider called "demo" the local system knows the secret itself.
+    let other = demo
+        .replace("id = \"demo\"\n", "id = \"other\"\n")
+        .replace("env:CLOAKROOM_DEMO_IDP_SECRET", "env:MY_SECRET");
+    std::fs::write(&path, other).unwrap();
+    let (code, _, err) = run(cloakroom("dev --port 0 --config").arg(&path));
+    assert_eq!(code, 2);
+    assert_eq!(
+        err,
+        "cloakroom: identity_providers[0].client_secret cannot be had: `env:MY_SECRET`: the variable is not set\n"
+    );
+}
+
 #[cfg(unix)]
 #[tokio::test]
 async fn dev_serves_until_it_is_asked_to_end() {
