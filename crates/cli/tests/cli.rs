@@ -13,6 +13,8 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 use tempfile::TempDir;
 
 const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../cloakroom.toml");
@@ -71,6 +73,8 @@ fn json(command: &mut Command) -> (i32, Value) {
 struct Dev {
     child: Child,
     welcome: String,
+    /// What it says after that, line by line.
+    logged: Receiver<String>,
     dir: TempDir,
 }
 
@@ -95,10 +99,15 @@ impl Dev {
             welcome.push('\n');
         }
         // What is logged must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
+        let (sender, logged) = channel();
+        std::thread::spawn(move || {
+            let lines = lines.map_while(Result::ok);
+            lines.for_each(|line| drop(sender.send(line)));
+        });
         Self {
             child,
             welcome,
+            logged,
             dir,
         }
     }
@@ -538,6 +547,25 @@ fn dev_says_which_secret_is_not_there() {
         err,
         "cloakroom: identity_providers[0].client_secret cannot be had: `env:MY_SECRET`: the variable is not set\n"
     );
+}
+
+/// `cargo lambda watch` is another terminal, and easily forgotten.
+#[tokio::test]
+async fn dev_says_that_nobody_runs_the_functions() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    let dev = Dev::start(&format!("--lambda {url}"));
+    let answer = reqwest::get(dev.url("Public keys")).await.unwrap();
+    assert!(answer.status().is_server_error());
+    let expected = format!("nobody answers at {url}: is `cargo lambda watch` running?");
+    let patience = Duration::from_secs(10);
+    while !dev
+        .logged
+        .recv_timeout(patience)
+        .unwrap()
+        .contains(&expected)
+    {}
 }
 
 #[cfg(unix)]

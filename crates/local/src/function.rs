@@ -22,6 +22,7 @@ use aws_config::SdkConfig;
 use aws_sdk_lambda::{
     Client,
     config::{StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig},
+    error::SdkError,
     primitives::Blob,
 };
 use bytes::Bytes;
@@ -153,6 +154,7 @@ where
 #[derive(Debug)]
 pub struct LambdaInvoke {
     client: Client,
+    endpoint_url: String,
     function_name: String,
     answered_before: AtomicBool,
 }
@@ -168,8 +170,9 @@ impl LambdaInvoke {
         endpoint_url: impl Into<String>,
         function_name: impl Into<String>,
     ) -> Self {
+        let endpoint_url = endpoint_url.into();
         let config = aws_sdk_lambda::config::Builder::from(config)
-            .endpoint_url(endpoint_url)
+            .endpoint_url(&endpoint_url)
             // A thrown error is a 500 under `cargo lambda watch`: a retry would
             // run the function again and hide what it said.
             .retry_config(RetryConfig::disabled())
@@ -181,6 +184,7 @@ impl LambdaInvoke {
             .build();
         Self {
             client: Client::from_conf(config),
+            endpoint_url,
             function_name: function_name.into(),
             answered_before: AtomicBool::new(false),
         }
@@ -197,6 +201,14 @@ impl LambdaInvoke {
         let answer = match sent {
             Ok(answer) => answer,
             Err(error) => {
+                if let SdkError::DispatchFailure(failure) = &error
+                    && failure.is_io()
+                {
+                    tracing::error!(
+                        "nobody answers at {}: is `cargo lambda watch` running?",
+                        self.endpoint_url
+                    );
+                }
                 let thrown = error
                     .raw_response()
                     .and_then(|response| response.body().bytes())
