@@ -42,7 +42,7 @@ run: ## the whole system on http://localhost:3000 (options: cargo dev --help)
 .PHONY: test
 test: $(VENV_READY) $(NODE_READY) sam-build ## every test that needs no AWS account
 	rm -f $(CALLS)
-	CLOAKROOM_RECORD_CALLS=$(CALLS) cargo test --workspace
+	CLOAKROOM_RECORD_CALLS=$(CALLS) cargo test --workspace --no-fail-fast
 	node infra/edge/run-vectors.mjs
 	cd tests/sam && ../../$(VENV)/bin/python -m unittest
 	@# Every call that a function made in all of the above, against its role in the template.

@@ -394,26 +394,29 @@ mod tests {
 
     #[test]
     fn a_client_that_no_configuration_would_take_is_not_made() {
-        for (line, setting) in [
-            ("--id a\"b", "id"),
-            ("--id phone --kind public", "redirect_uris"),
+        for (line, beginning) in [
+            ("--id a\"b", "clients[0].id"),
+            (
+                "--id phone --kind public",
+                "a client that is granted authorization_code needs --redirect-uri",
+            ),
             (
                 "--id phone --kind public --grant client_credentials",
-                "grants",
+                "clients[0].grants",
             ),
             (
                 "--id web --redirect-uri https://a.example/cb",
-                "redirect_uris",
+                "clients[0].redirect_uris",
             ),
             (
                 "--id web --grant authorization_code --redirect-uri http://a.example/cb",
-                "redirect_uris",
+                "clients[0].redirect_uris",
             ),
-            ("--id web --scope a --scope a", "scopes"),
+            ("--id web --scope a --scope a", "clients[0].scopes"),
         ] {
             let failure = made(line).err().unwrap();
             assert!(
-                failure.lines()[0].starts_with(&format!("clients[0].{setting}")),
+                failure.lines()[0].starts_with(beginning),
                 "{line}: {failure:?}"
             );
         }
