@@ -13,7 +13,7 @@ pub struct Secrets {
     secrets_manager: aws_sdk_secretsmanager::Client,
 }
 
-/// A secret could not be had. Says neither where it is nor what it is.
+/// A secret could not be had. Says nothing of what it is.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum SecretError {
     /// The environment has no such variable, or an empty one.
