@@ -127,7 +127,6 @@ func setting(name string) string {
 }
 
 func main() {
-	port := setting("PORT")
 	v, err := newVerifier(context.Background(), setting("ISSUER"), setting("AUDIENCE"), setting("JWKS_URL"))
 	if err != nil {
 		log.Fatal(err)
@@ -141,5 +140,5 @@ func main() {
 		func(c *Claims) bool { return slices.Contains(c.Roles, "admin") },
 		func(c *Claims) any { return map[string]any{"subject": c.Subject, "revenue": 213.5} },
 	))
-	log.Fatal(http.ListenAndServe("127.0.0.1:"+port, mux))
+	log.Fatal(http.ListenAndServe("127.0.0.1:"+setting("PORT"), mux))
 }

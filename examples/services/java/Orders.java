@@ -13,6 +13,8 @@ import com.nimbusds.jose.JWSAlgorithm;
 import com.nimbusds.jose.KeySourceException;
 import com.nimbusds.jose.jwk.JWKMatcher;
 import com.nimbusds.jose.jwk.JWKSelector;
+import com.nimbusds.jose.jwk.KeyType;
+import com.nimbusds.jose.jwk.KeyUse;
 import com.nimbusds.jose.jwk.source.JWKSource;
 import com.nimbusds.jose.jwk.source.JWKSourceBuilder;
 import com.nimbusds.jose.proc.BadJOSEException;
@@ -37,7 +39,8 @@ import java.util.regex.Pattern;
 public class Orders {
     private static final Pattern BEARER = Pattern.compile("(?i:Bearer) ([A-Za-z0-9_.-]+)");
 
-    private static final JWKSelector ANY_KEY = new JWKSelector(new JWKMatcher.Builder().build());
+    private static final JWKSelector SIGNING_KEYS = new JWKSelector(new JWKMatcher.Builder()
+        .keyType(KeyType.RSA).keyUses(KeyUse.SIGNATURE, null).build());
 
     private final DefaultJWTProcessor<SecurityContext> processor = new DefaultJWTProcessor<>();
     private final JWKSource<SecurityContext> keys;
@@ -71,8 +74,8 @@ public class Orders {
         } catch (KeySourceException unavailable) {
             throw unavailable;
         } catch (BadJOSEException | JOSEException | ParseException refused) {
-            // That an empty key set has no key for it is no fault of the token's.
-            if (keys.get(ANY_KEY, null).isEmpty()) {
+            // That a set without a key that signs has none for it is no fault of the token's.
+            if (keys.get(SIGNING_KEYS, null).isEmpty()) {
                 throw new KeySourceException("no keys");
             }
             return null;
