@@ -6,6 +6,8 @@
 use cloakroom_domain::jwt::LargestClaims;
 use lambda_runtime::{Diagnostic, LambdaEvent, service_fn};
 use serde_json::value::RawValue;
+use std::error::Error;
+use std::fmt;
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -48,12 +50,28 @@ impl From<FunctionFailure> for Diagnostic {
     }
 }
 
+/// Why a function did not start, or did not go on. Rust writes what `main` returns by its
+/// `Debug`, which here is the sentence and not the structure: it stands in the log alone.
+pub struct StartFailure(Box<dyn Error + Send + Sync>);
+
+impl<E: Error + Send + Sync + 'static> From<E> for StartFailure {
+    fn from(error: E) -> Self {
+        Self(error.into())
+    }
+}
+
+impl fmt::Debug for StartFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
 /// Serves invocations until Lambda ends the process.
 ///
 /// # Errors
 ///
 /// When the Runtime API cannot be spoken to.
-pub async fn run<H>(handler: H) -> Result<(), lambda_runtime::Error>
+pub async fn run<H>(handler: H) -> Result<(), StartFailure>
 where
     H: AsyncFn(&[u8]) -> Result<Vec<u8>, FunctionFailure>,
 {
@@ -66,6 +84,7 @@ where
         },
     ))
     .await
+    .map_err(StartFailure)
 }
 
 /// Calls the handler; a panic becomes a failure that does not repeat its text,
@@ -92,6 +111,12 @@ fn raw(answer: Vec<u8>) -> Result<Box<RawValue>, FunctionFailure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_function_that_does_not_start_says_so_in_a_sentence() {
+        let failure = StartFailure::from(std::fmt::Error);
+        assert_eq!(format!("{failure:?}"), std::fmt::Error.to_string());
+    }
 
     #[test]
     fn api_gateway_reads_exactly_unauthorized() {

@@ -3,14 +3,13 @@
 use cloakroom_authorizer::Handler;
 use cloakroom_aws::dynamo::{self, DynamoStore};
 use cloakroom_aws::kms::{self, JwtSigner, KeyPlaces, KmsRoots};
-use cloakroom_gateway::entry;
+use cloakroom_gateway::entry::{self, StartFailure};
 use cloakroom_gateway::settings::{self, Env, Need};
 use cloakroom_gateway::telemetry::{self, Format, Start};
-use std::error::Error;
 use std::sync::Arc;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn main() -> Result<(), StartFailure> {
     let mut start = Start::begin();
     let needs = [Need::Table, Need::ToSign, Need::MacKeys];
     let (settings, config) = settings::load(&Env, &needs)?;

@@ -5,15 +5,14 @@
 
 use cloakroom_aws::dynamo::{self, DynamoStore};
 use cloakroom_aws::kms::{self, JwtPublicKeys, KeyPlaces, KmsPublicKeys};
-use cloakroom_gateway::entry;
+use cloakroom_gateway::entry::{self, StartFailure};
 use cloakroom_gateway::settings::{self, Env, Need};
 use cloakroom_gateway::telemetry::{self, Format};
 use cloakroom_jwks::Handler;
-use std::error::Error;
 use std::sync::Arc;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn main() -> Result<(), StartFailure> {
     let (settings, config) = settings::load(&Env, &[Need::ToPublish])?;
     telemetry::init(&settings.stack, settings.log, Format::Json);
     let sdk = cloakroom_aws::sdk_config().await;

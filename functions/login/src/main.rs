@@ -4,16 +4,15 @@ use cloakroom_aws::dynamo::{self, DynamoStore};
 use cloakroom_aws::kms::{self, KmsRoots, KmsSigner};
 use cloakroom_aws::secrets::Secrets;
 use cloakroom_domain::ports::Roots;
-use cloakroom_gateway::entry;
+use cloakroom_gateway::entry::{self, StartFailure};
 use cloakroom_gateway::settings::{self, Env, Need, Source};
 use cloakroom_gateway::telemetry::{self, Format};
 use cloakroom_login::Handler;
 use cloakroom_oidc::{ClientKey, Oidc};
-use std::error::Error;
 use std::sync::Arc;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn main() -> Result<(), StartFailure> {
     let (settings, config) = settings::load(&Env, &[Need::Table, Need::MacKeys])?;
     telemetry::init(&settings.stack, settings.log, Format::Json);
     let sdk = cloakroom_aws::sdk_config().await;

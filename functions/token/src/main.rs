@@ -3,16 +3,15 @@
 use cloakroom_aws::dynamo::{self, DynamoStore};
 use cloakroom_aws::kms::{self, JwtSigner, KeyPlaces, KmsRoots};
 use cloakroom_domain::ports::Roots;
-use cloakroom_gateway::entry;
+use cloakroom_gateway::entry::{self, StartFailure};
 use cloakroom_gateway::settings::{self, Env, Need};
 use cloakroom_gateway::telemetry::{self, Format};
 use cloakroom_oidc::Oidc;
 use cloakroom_token::Handler;
-use std::error::Error;
 use std::sync::Arc;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn main() -> Result<(), StartFailure> {
     let needs = [Need::Table, Need::ToSign, Need::MacKeys];
     let (settings, config) = settings::load(&Env, &needs)?;
     telemetry::init(&settings.stack, settings.log, Format::Json);
