@@ -30,6 +30,8 @@ pub enum Fault {
     Denying,
     /// It takes this long, and then answers as it should.
     Slow(Duration),
+    /// It does what was asked at once, and is this long in saying so.
+    LateAnswer(Duration),
     /// It does what was asked, but the answer gets lost.
     AnswerLost,
     /// KMS: the key is disabled.
@@ -125,6 +127,11 @@ async fn pass(State(door): State<Arc<Door>>, request: Request) -> Response {
         Some(Fault::Slow(time)) => {
             tokio::time::sleep(time).await;
             forward(&door, request).await
+        }
+        Some(Fault::LateAnswer(time)) => {
+            let answer = forward(&door, request).await;
+            tokio::time::sleep(time).await;
+            answer
         }
         Some(Fault::AnswerLost) => {
             forward(&door, request).await;

@@ -92,20 +92,8 @@ async fn d75_a_broken_seal_at_the_token_service_raises_an_alarm_and_gives_nothin
     logs::listen();
     let system = forgetful().await;
     let (access, refresh) = oauth::native_tokens(&system, "alice").await;
-    let tag = table::family_tag(&access);
-    let alarms = |function: &str| {
-        let mut lines = logs::with(&tag);
-        lines.retain(|line| line.contains("\"SealsBroken\":1") && line.contains(function));
-        lines.len()
-    };
+    let alarms = |function: &str| alarms(&access, function);
     let good = Table::of(&system).family(&access).await;
-    let broken = |token: &str| {
-        let mut item = good.clone();
-        let entry = table::entry(&mut item, token);
-        let meta = entry["meta"].as_b().unwrap().as_ref().to_vec();
-        entry.insert("meta".to_owned(), flipped(&meta, 30));
-        item
-    };
     let introspected = async || {
         let form = [("token", access.as_str())];
         let request = client()
@@ -128,25 +116,86 @@ async fn d75_a_broken_seal_at_the_token_service_raises_an_alarm_and_gives_nothin
         ];
         oauth::machine(&system, &form).await.0
     };
-    Table::of(&system).put(&broken(&access)).await;
+    Table::of(&system)
+        .put(&broken(&good, &access, "meta"))
+        .await;
     assert_eq!(introspected().await, "{\"active\":false}");
-    assert_eq!(alarms("\"introspect\""), 1);
+    assert_eq!(alarms("introspect"), 1);
     assert_eq!(exchanged().await, 400);
-    assert_eq!(alarms("\"token\""), 1);
-    Table::of(&system).put(&broken(&refresh)).await;
+    assert_eq!(alarms("token"), 1);
+    Table::of(&system)
+        .put(&broken(&good, &refresh, "meta"))
+        .await;
     assert_eq!(oauth::refresh(&system, &refresh).await.0, 400);
-    assert_eq!(alarms("\"token\""), 2);
+    assert_eq!(alarms("token"), 2);
     // Put right, all of it is good; and nothing more is said.
     Table::of(&system).put(&good).await;
     assert!(introspected().await.starts_with("{\"active\":true"));
     assert_eq!(exchanged().await, 200);
-    assert_eq!((alarms("\"introspect\""), alarms("\"token\"")), (1, 2));
+    assert_eq!((alarms("introspect"), alarms("token")), (1, 2));
     // Who signs out is signed out, by whatever is left of the login.
-    Table::of(&system).put(&broken(&refresh)).await;
+    Table::of(&system)
+        .put(&broken(&good, &refresh, "meta"))
+        .await;
     assert_eq!(oauth::revoke(&system, &refresh).await, 200);
-    assert_eq!(alarms("\"revoke\""), 1);
+    assert_eq!(alarms("revoke"), 1);
     let after = swap(&system, "/api/profile", &access).await;
     assert_eq!(after, Swap::Unauthorized);
+}
+
+/// The same of a code, and of the pair that waits under a used refresh token for
+/// whoever lost the answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn d75_a_broken_code_and_a_broken_pair_raise_an_alarm_and_give_nothing() {
+    logs::listen();
+    let system = forgetful().await;
+    let code = oauth::code(&system, "alice").await;
+    let family = async || Table::of(&system).family(&code).await;
+    let broken = async |token: &str, name: &str| {
+        let good = family().await;
+        Table::of(&system).put(&broken(&good, token, name)).await;
+        good
+    };
+
+    let good = broken(&code, "meta").await;
+    let (status, body) = oauth::redeem(&system, &code).await;
+    assert_eq!(status, 400, "{body}");
+    assert_eq!(body["error"], "invalid_grant");
+    assert_eq!(alarms(&code, "token"), 1);
+    Table::of(&system).put(&good).await;
+    let (status, tokens) = oauth::redeem(&system, &code).await;
+    assert_eq!(status, 200, "{tokens}");
+
+    let refresh = oauth::text(&tokens, "refresh_token");
+    let (status, rotated) = oauth::refresh(&system, &refresh).await;
+    assert_eq!(status, 200, "{rotated}");
+    let good = broken(&refresh, "successor").await;
+    let (status, body) = oauth::refresh(&system, &refresh).await;
+    assert_eq!(status, 400, "{body}");
+    assert_eq!(body["error"], "invalid_grant");
+    assert_eq!(alarms(&code, "token"), 2);
+    Table::of(&system).put(&good).await;
+    let (status, healed) = oauth::refresh(&system, &refresh).await;
+    assert_eq!(status, 200, "{healed}");
+    assert_eq!(healed["refresh_token"], rotated["refresh_token"]);
+    assert_eq!(alarms(&code, "token"), 2, "nothing more is said");
+}
+
+/// How often `function` has said that something of the token's family was planted.
+fn alarms(token: &str, function: &str) -> usize {
+    let function = format!("\"{function}\"");
+    let mut lines = logs::with(&table::family_tag(token));
+    lines.retain(|line| line.contains("\"SealsBroken\":1") && line.contains(&function));
+    lines.len()
+}
+
+/// A family in which one sealed value of a token's entry has one bit that it had not.
+fn broken(family: &Item, token: &str, name: &str) -> Item {
+    let mut item = family.clone();
+    let entry = table::entry(&mut item, token);
+    let sealed = entry[name].as_b().unwrap().as_ref().to_vec();
+    entry.insert(name.to_owned(), flipped(&sealed, 30));
+    item
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,12 +19,17 @@ use cloakroom_tests::browser::client as http;
 use cloakroom_tests::client_key::{self, ClientKey};
 use cloakroom_tests::clock::TestClock;
 use cloakroom_tests::swap::{Swap, swap};
+use cloakroom_tests::table::{self, Table};
 use cloakroom_tests::{logs, oauth};
 use reqwest::header::HeaderMap;
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// How long a call to the store is held: longer than a busy machine takes for what
+/// happens meanwhile.
+const HELD: Duration = Duration::from_secs(3);
 
 const SECRET: &str = "demo-machine-secret";
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
@@ -459,8 +464,63 @@ async fn d59_a_token_is_revoked_by_its_own_client_alone() {
     assert_eq!(refreshed(&system, &refresh).await.error(), "invalid_grant");
 }
 
+/// A refresh is held once before its write takes place and once after, until the
+/// revocation has been answered.
 #[tokio::test(flavor = "multi_thread")]
-async fn d59_a_revocation_wins_over_every_refresh_under_way() {
+async fn d59_a_revocation_wins_over_a_refresh_under_way() {
+    let faults = Faults::default();
+    let options = Options {
+        faults: Some(faults.clone()),
+        ..options("")
+    };
+    let system = Arc::new(System::start(options).await.unwrap());
+    for written in [false, true] {
+        let (access, refresh) = oauth::native_tokens(&system, "alice").await;
+        let generation = async || {
+            let family = Table::of(&system).family(&refresh).await;
+            table::number(&family, "gen")
+        };
+        let before = generation().await;
+        let fault = if written {
+            Fault::LateAnswer
+        } else {
+            Fault::Slow
+        };
+        faults.take_calls();
+        faults.set(Backend::DynamoDb, fault(HELD), &["UpdateItem"]);
+        let refreshing = tokio::spawn({
+            let (system, refresh) = (Arc::clone(&system), refresh.clone());
+            async move { refreshed(&system, &refresh).await }
+        });
+        if written {
+            while generation().await == before {}
+        } else {
+            while !faults.take_calls().contains_key("UpdateItem") {
+                tokio::task::yield_now().await;
+            }
+        }
+        faults.clear(Backend::DynamoDb);
+        assert_eq!(oauth::revoke(&system, &refresh).await, 200);
+        assert!(!refreshing.is_finished(), "it is under way");
+        assert_eq!(called(&system, &access).await.status, 401);
+
+        let answer = refreshing.await.unwrap();
+        if written {
+            assert_eq!(answer.status, 200, "it was faster");
+            let body: Value = serde_json::from_str(&answer.text).unwrap();
+            let token = oauth::text(&body, "access_token");
+            assert_eq!(called(&system, &token).await.status, 401);
+            let token = oauth::text(&body, "refresh_token");
+            assert_eq!(refreshed(&system, &token).await.error(), "invalid_grant");
+        } else {
+            assert_eq!(answer.error(), "invalid_grant", "its write came too late");
+            assert_eq!(generation().await, before);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d59_a_revocation_wins_over_a_crowd_of_refreshes() {
     let system = Arc::new(system("").await);
     for round in 0..6_u64 {
         let (access, refresh) = oauth::native_tokens(&system, "alice").await;
