@@ -4,8 +4,9 @@
 //! the whole item, so their `Debug` must never reach a log. Messages stay out as
 //! well: a validation fault quotes the values of the request.
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::result::{DispatchFailure, SdkError};
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use cloakroom_domain::ports::{SignError, StoreError};
 use std::error::Error;
@@ -17,8 +18,50 @@ use std::sync::Arc;
 pub struct CallFailure {
     operation: &'static str,
     fault: String,
-    throttled: bool,
+    trouble: Trouble,
 }
+
+/// What kind of failure it was: who has to do something about it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Trouble {
+    /// Nobody has given us credentials.
+    NoCredentials,
+    /// Nobody has said which Region.
+    NoRegion,
+    /// The endpoint that was given is no URL.
+    NoEndpoint,
+    /// Nobody listens there, or the name is unknown.
+    Unreachable,
+    /// There was no answer in time.
+    TimedOut,
+    /// What answers is not AWS, nor like it.
+    NotAws,
+    /// The credentials are wrong or have expired.
+    Stranger,
+    /// They are good, but not for this.
+    Denied,
+    /// It is not there.
+    NotFound,
+    /// Later.
+    Throttled,
+    /// Anything else.
+    Other,
+}
+
+/// Codes that mean that AWS does not know who asks.
+const STRANGERS: &[&str] = &[
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "IncompleteSignature",
+    "IncompleteSignatureException",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+];
 
 /// Codes that mean "later", beside HTTP 429.
 const THROTTLES: &[&str] = &[
@@ -42,7 +85,7 @@ impl CallFailure {
     where
         E: Error + ProvideErrorMetadata + 'static,
     {
-        let (fault, throttled) = match error {
+        let (fault, trouble) = match error {
             SdkError::ServiceError(context) => {
                 let code = context.err().code().unwrap_or_default();
                 let status = context.raw().status().as_u16();
@@ -56,21 +99,29 @@ impl CallFailure {
                     plain(code),
                     plain(request)
                 );
-                (fault, status == 429 || is_throttle(code))
+                (fault, Trouble::told(code, status))
             }
-            // Raised before anything of the request was sent, or by the
-            // transport, which does not know what it carries.
-            SdkError::ConstructionFailure(_) | SdkError::DispatchFailure(_) => {
-                (chain(error), false)
-            }
-            SdkError::TimeoutError(_) => ("timed out".to_owned(), false),
-            _ => ("unreadable answer".to_owned(), false),
+            SdkError::DispatchFailure(failure) => dispatch(error, failure),
+            // Raised before there was a request.
+            SdkError::ConstructionFailure(_) => (chain(error), Trouble::Other),
+            SdkError::TimeoutError(_) => ("timed out".to_owned(), Trouble::TimedOut),
+            _ => ("unreadable answer".to_owned(), Trouble::NotAws),
         };
         Self {
             operation,
             fault,
-            throttled,
+            trouble,
         }
+    }
+
+    /// Which call: an operation of the service's API.
+    pub const fn operation(&self) -> &'static str {
+        self.operation
+    }
+
+    /// What kind of failure it was.
+    pub const fn trouble(&self) -> Trouble {
+        self.trouble
     }
 
     /// A failure that we found out ourselves.
@@ -79,15 +130,53 @@ impl CallFailure {
         Self {
             operation,
             fault: fault.to_owned(),
-            throttled: false,
+            trouble: Trouble::Other,
         }
     }
 
     /// Says that it is worth trying again.
     #[cfg(feature = "dynamodb")]
     pub(crate) fn into_throttle(mut self) -> Self {
-        self.throttled = true;
+        self.trouble = Trouble::Throttled;
         self
+    }
+}
+
+impl Trouble {
+    /// What a service has said.
+    fn told(code: &str, status: u16) -> Self {
+        match code {
+            _ if status == 429 || is_throttle(code) => Self::Throttled,
+            "" => Self::NotAws,
+            "AccessDenied" | "AccessDeniedException" => Self::Denied,
+            "NotFoundException" | "ResourceNotFoundException" => Self::NotFound,
+            _ if STRANGERS.contains(&code) => Self::Stranger,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A request that never got an answer. Of what the SDK says to that, only the
+/// transport's part is repeated, which does not know what it carries, and the
+/// credentials'; anything else may quote the request, body and all.
+fn dispatch(error: &(dyn Error + 'static), failure: &DispatchFailure) -> (String, Trouble) {
+    if failure.is_timeout() {
+        return (chain(error), Trouble::TimedOut);
+    }
+    if failure.is_io() {
+        return (chain(error), Trouble::Unreachable);
+    }
+    if sources(error).any(<dyn Error>::is::<CredentialsError>) {
+        return (chain(error), Trouble::NoCredentials);
+    }
+    let said: Vec<_> = sources(error).map(ToString::to_string).collect();
+    let said = |text: &str| said.iter().any(|line| line.starts_with(text));
+    if said("Invalid Configuration: Missing Region") || said("missing signing region") {
+        ("there is no Region".to_owned(), Trouble::NoRegion)
+    } else if said("failed to apply endpoint") {
+        ("the endpoint is no URL".to_owned(), Trouble::NoEndpoint)
+    } else {
+        ("the request cannot be made".to_owned(), Trouble::Other)
     }
 }
 
@@ -98,7 +187,7 @@ pub(crate) fn is_throttle(code: &str) -> bool {
 
 impl From<CallFailure> for StoreError {
     fn from(failure: CallFailure) -> Self {
-        if failure.throttled {
+        if failure.trouble == Trouble::Throttled {
             Self::Throttled(Arc::new(failure))
         } else {
             Self::Unavailable(Arc::new(failure))
@@ -108,7 +197,7 @@ impl From<CallFailure> for StoreError {
 
 impl From<CallFailure> for SignError {
     fn from(failure: CallFailure) -> Self {
-        if failure.throttled {
+        if failure.trouble == Trouble::Throttled {
             Self::Throttled(Arc::new(failure))
         } else {
             Self::Unavailable(Arc::new(failure))
@@ -133,13 +222,17 @@ fn plain(text: &str) -> String {
 
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
+    for error in sources(error) {
         text.push_str(": ");
         text.push_str(&error.to_string());
-        source = error.source();
     }
     text.chars().filter(|c| !c.is_control()).take(300).collect()
+}
+
+fn sources<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(error.source(), |error| (*error).source())
 }
 
 #[cfg(test)]
@@ -222,14 +315,70 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_is_told_by_code_and_status() {
+        for (code, status, expected) in [
+            ("AccessDeniedException", 400, Trouble::Denied),
+            ("ExpiredTokenException", 400, Trouble::Stranger),
+            ("UnrecognizedClientException", 400, Trouble::Stranger),
+            ("ResourceNotFoundException", 400, Trouble::NotFound),
+            ("ThrottlingException", 400, Trouble::Throttled),
+            ("", 404, Trouble::NotAws),
+            ("", 429, Trouble::Throttled),
+            ("ValidationException", 400, Trouble::Other),
+        ] {
+            let failure = CallFailure::new("GetItem", &refused(code, status));
+            assert_eq!(failure.trouble(), expected, "{code} {status}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_sent_is_not_quoted() {
+        for (text, expected, trouble) in [
+            (
+                "failed to apply endpoint `x` to request `SECRET`",
+                "GetItem: the endpoint is no URL",
+                Trouble::NoEndpoint,
+            ),
+            (
+                "missing signing region",
+                "GetItem: there is no Region",
+                Trouble::NoRegion,
+            ),
+            (
+                "some interceptor saw SECRET",
+                "GetItem: the request cannot be made",
+                Trouble::Other,
+            ),
+        ] {
+            let error = ConnectorError::other(text.into(), None);
+            let error = SdkError::<UpdateItemError, HttpResponse>::dispatch_failure(error);
+            let failure = CallFailure::new("GetItem", &error);
+            assert_eq!(
+                (failure.to_string().as_str(), failure.trouble()),
+                (expected, trouble)
+            );
+        }
+    }
+
+    #[test]
+    fn missing_credentials_are_told_from_a_service_that_is_away() {
+        let error = ConnectorError::other(CredentialsError::not_loaded("none").into(), None);
+        let error = SdkError::<UpdateItemError, HttpResponse>::dispatch_failure(error);
+        let failure = CallFailure::new("GetItem", &error);
+        assert_eq!(failure.trouble(), Trouble::NoCredentials);
+    }
+
+    #[test]
     fn an_unreachable_service_is_said_to_be_that() {
         let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
         let error = SdkError::<UpdateItemError, HttpResponse>::dispatch_failure(
             ConnectorError::io(refused.into()),
         );
+        let failure = CallFailure::new("GetItem", &error);
         assert_eq!(
-            CallFailure::new("GetItem", &error).to_string(),
+            failure.to_string(),
             "GetItem: dispatch failure: io error: connection refused"
         );
+        assert_eq!(failure.trouble(), Trouble::Unreachable);
     }
 }

@@ -15,6 +15,6 @@ pub mod kms;
 #[cfg(feature = "secrets")]
 pub mod secrets;
 
-pub use failure::CallFailure;
+pub use failure::{CallFailure, Trouble};
 pub use sdk::{Limits, sdk_config, sdk_loader};
 pub use system::{SystemClock, SystemEntropy, world};
