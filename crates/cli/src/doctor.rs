@@ -13,7 +13,7 @@ use cloakroom_aws::kms::{self, JwtPublicKeys, JwtSigner, KmsRoots, ROTATE_BEFORE
 use cloakroom_domain::config::{Config, SigningMode};
 use cloakroom_domain::jwk::PublicJwk;
 use cloakroom_domain::ports::{Clock, PublicKeys, Roots, Signer};
-use cloakroom_gateway::settings::{Env, Need, Settings, Source, in_mode};
+use cloakroom_gateway::settings::{Env, Need, Settings, SettingsError, Source, in_mode};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 
@@ -64,28 +64,77 @@ impl Findings {
         let (Ok(detail) | Err(detail)) = outcome;
         self.0.push(Check { name, ok, detail });
     }
+
+    fn complete(&mut self, environment: Result<Settings, Vec<String>>) -> Option<Settings> {
+        match environment {
+            Ok(settings) => {
+                self.note("environment", Ok("complete".to_owned()));
+                Some(settings)
+            }
+            Err(faults) => {
+                for fault in faults {
+                    self.note("environment", Err(fault));
+                }
+                None
+            }
+        }
+    }
+
+    /// For people: what failed for one reason is one line, and what is wrong with one
+    /// thing stands together.
+    fn lines(&self) -> Vec<String> {
+        let mut groups: Vec<(bool, Vec<&str>, Vec<&str>)> = Vec::new();
+        for Check { name, ok, detail } in &self.0 {
+            let same_name =
+                |group: &&mut (bool, Vec<&str>, Vec<&str>)| group.0 == *ok && group.1 == [*name];
+            let same_reason =
+                |group: &&mut (bool, Vec<&str>, Vec<&str>)| !group.0 && !ok && group.2 == [detail];
+            if let Some(group) = groups.iter_mut().find(same_name) {
+                group.2.push(detail);
+            } else if let Some(group) = groups.iter_mut().find(same_reason) {
+                group.1.push(name);
+            } else {
+                groups.push((*ok, vec![name], vec![detail]));
+            }
+        }
+        let mut lines = Vec::new();
+        for (ok, names, details) in groups {
+            let (verdict, names) = (if ok { "ok  " } else { "FAIL" }, names.join(", "));
+            if let [detail] = details.as_slice() {
+                lines.push(format!("{verdict}  {names}: {detail}"));
+            } else {
+                lines.push(format!("{verdict}  {names}:"));
+                lines.extend(details.iter().map(|detail| format!("        {detail}")));
+            }
+        }
+        lines
+    }
 }
 
 pub(crate) async fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
     let mut findings = Findings::default();
-    let aws = Aws::connect().await;
+    let aws = Aws::connect().await?;
     let (config, settings) = match &args.stack {
         None => {
             let issuer = Place::variable("CLOAKROOM_ISSUER");
             let config = configuration(&place.config_path(), issuer.as_deref(), &mut findings);
-            let settings = environment(&Env, config.as_ref(), &mut findings);
+            let settings = environment(&Env, config.as_ref()).map_err(Failure::from);
+            let settings = findings.complete(settings.map_err(|failure| failure.lines().to_vec()));
             (config, settings)
         }
         Some(stack) => {
-            let told = stack::environment(&aws.lambda, stack, &mut findings)
-                .await
-                .unwrap_or_default();
+            let told = stack::environment(&aws.lambda, stack, &mut findings).await;
             let path = place
                 .named_config()
                 .unwrap_or_else(|| PathBuf::from(DEPLOYED_CONFIG));
-            let issuer = told.get("CLOAKROOM_ISSUER").map(String::as_str);
+            let issuer = told.as_ref().and_then(|told| told.get("CLOAKROOM_ISSUER"));
+            let issuer = issuer.map(String::as_str);
             let config = configuration(&path, issuer, &mut findings);
-            let settings = environment(&told, config.as_ref(), &mut findings);
+            // Nobody could be asked: that has been said.
+            let settings = told.and_then(|told| {
+                let settings = environment(&told, config.as_ref());
+                findings.complete(settings.map_err(|error| error.faults().to_vec()))
+            });
             (config, settings)
         }
     };
@@ -115,10 +164,7 @@ pub(crate) async fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
     if args.json {
         print::json(&serde_json::json!({ "ok": ok, "checks": findings.0 }));
     } else {
-        for check in &findings.0 {
-            let verdict = if check.ok { "ok  " } else { "FAIL" };
-            print::line(&format!("{verdict}  {}: {}", check.name, check.detail));
-        }
+        findings.lines().iter().for_each(|line| print::line(line));
     }
     Ok(ok.into())
 }
@@ -146,25 +192,10 @@ fn configuration(path: &Path, issuer: Option<&str>, findings: &mut Findings) -> 
     }
 }
 
-fn environment(
-    source: &impl Source,
-    config: Option<&Config>,
-    findings: &mut Findings,
-) -> Option<Settings> {
+fn environment(source: &impl Source, config: Option<&Config>) -> Result<Settings, SettingsError> {
     let mode = config.map(|config| config.jwt.mode).unwrap_or_default();
     let needs = in_mode(&[Need::Table, Need::ToSign, Need::MacKeys], mode);
-    match Settings::read(source, &needs).map_err(Failure::from) {
-        Ok(settings) => {
-            findings.note("environment", Ok("complete".to_owned()));
-            Some(settings)
-        }
-        Err(failure) => {
-            for fault in failure.lines() {
-                findings.note("environment", Err(fault.clone()));
-            }
-            None
-        }
-    }
+    Settings::read(source, &needs)
 }
 
 /// Whether the table is there and as setup and template make it.
@@ -278,4 +309,36 @@ async fn signature(aws: &Aws, settings: &Settings, config: &Config) -> Outcome {
 
 fn told(error: impl Into<Failure>) -> String {
     error.into().lines().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_twice() {
+        let mut findings = Findings::default();
+        for (name, outcome) in [
+            ("configuration", Ok("cloakroom.toml")),
+            ("environment", Err("A is not set")),
+            ("environment", Err("B is not set")),
+            ("table", Err("no credentials")),
+            ("keys", Ok("one")),
+            ("signature", Err("no credentials")),
+        ] {
+            let owned = outcome.map(str::to_owned).map_err(str::to_owned);
+            findings.note(name, owned);
+        }
+        assert_eq!(
+            findings.lines(),
+            [
+                "ok    configuration: cloakroom.toml",
+                "FAIL  environment:",
+                "        A is not set",
+                "        B is not set",
+                "FAIL  table, signature: no credentials",
+                "ok    keys: one",
+            ]
+        );
+    }
 }

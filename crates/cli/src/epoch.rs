@@ -28,7 +28,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(place: &Place, command: &Command) -> Result<Answer, Failure> {
     let settings = Place::settings(&[Need::Table])?;
-    let store = Place::store(&settings).await;
+    let store = Place::store(&settings).await?;
     let (args, stored, moved) = match command {
         Command::Show(args) => (args, store.epoch().await?, false),
         Command::Bump(args) => {

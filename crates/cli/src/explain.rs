@@ -448,7 +448,7 @@ async fn look_up(config: &Config, text: &str, now: UnixTime) -> Result<Found, Fa
         return Ok(Found::Bad(Rejection::WrongKind, Some(family)));
     }
     let settings = Place::settings(&[Need::Table, Need::MacKeys])?;
-    let aws = Aws::connect().await;
+    let aws = Aws::connect().await?;
     let roots = KmsRoots::new(aws.kms, settings.mac_keys).roots().await?;
     let store = DynamoStore::new(aws.dynamodb, settings.table);
     let epoch = store.epoch().await?.max(settings.not_before);

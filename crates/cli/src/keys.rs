@@ -130,7 +130,7 @@ pub(crate) async fn run(place: &Place, command: &Command) -> Result<Answer, Fail
     let config = place.config()?;
     let mode = config.jwt.mode;
     let settings = Place::settings(&in_mode(&[Need::ToSign], mode))?;
-    let aws = Aws::connect().await;
+    let aws = Aws::connect().await?;
     match (command, mode) {
         (Command::List(args), SigningMode::Kms) => {
             kms::list(&aws, &settings, &config, args.json).await

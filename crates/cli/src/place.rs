@@ -54,8 +54,9 @@ impl Place {
     }
 
     /// The table of these settings.
-    pub(crate) async fn store(settings: &Settings) -> DynamoStore {
-        DynamoStore::new(Aws::connect().await.dynamodb, &settings.table)
+    pub(crate) async fn store(settings: &Settings) -> Result<DynamoStore, Failure> {
+        let aws = Aws::connect().await?;
+        Ok(DynamoStore::new(aws.dynamodb, &settings.table))
     }
 }
 
@@ -79,12 +80,27 @@ pub(crate) struct Aws {
     pub(crate) lambda: aws_sdk_lambda::Client,
 }
 
+/// What says that AWS is elsewhere.
+const ENDPOINTS: [&str; 4] = [
+    "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_DYNAMODB",
+    "AWS_ENDPOINT_URL_KMS",
+    "AWS_ENDPOINT_URL_LAMBDA",
+];
+
 /// People wait longer than API Gateway does, and their way to AWS is longer.
 const CONNECT: Duration = Duration::from_secs(5);
 const ATTEMPT: Duration = Duration::from_secs(15);
 
 impl Aws {
-    pub(crate) async fn connect() -> Self {
+    pub(crate) async fn connect() -> Result<Self, Failure> {
+        // The SDK takes an empty endpoint for one, and panics.
+        let empty = |name: &&str| Env.value(name).is_some_and(|value| value.trim().is_empty());
+        if let Some(name) = ENDPOINTS.iter().find(|name| empty(name)) {
+            return Err(Failure::new(format!(
+                "{name} is empty: set it, or unset it"
+            )));
+        }
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT)
             .read_timeout(ATTEMPT)
@@ -97,10 +113,10 @@ impl Aws {
             .retry_config(RetryConfig::disabled())
             .load()
             .await;
-        Self {
+        Ok(Self {
             dynamodb: dynamo::Client::new(&sdk),
             kms: kms::Client::new(&sdk),
             lambda: aws_sdk_lambda::Client::new(&sdk),
-        }
+        })
     }
 }

@@ -82,7 +82,7 @@ struct Subject {
 impl Subject {
     async fn find(issuer: &str, subject: &str) -> Result<Self, Failure> {
         let settings = Place::settings(&[Need::Table, Need::MacKeys])?;
-        let aws = Aws::connect().await;
+        let aws = Aws::connect().await?;
         let roots = KmsRoots::new(aws.kms, settings.mac_keys).roots().await?;
         Ok(Self {
             store: DynamoStore::new(aws.dynamodb, settings.table),

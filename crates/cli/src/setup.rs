@@ -60,7 +60,7 @@ const CREDENTIALS: &[&str] = &[
 pub(crate) async fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
     let config = place.config()?;
     let table = Place::variable("CLOAKROOM_TABLE").unwrap_or_else(|| DEFAULT_TABLE.to_owned());
-    let aws = Aws::connect().await;
+    let aws = Aws::connect().await?;
     create_table(&aws.dynamodb, &table).await?;
     let mac_key = create_mac_key(&aws.kms).await?;
     let client_key = create_signing_key(&aws.kms, config.client_key.algorithm).await?;

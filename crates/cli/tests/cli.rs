@@ -210,11 +210,11 @@ fn what_is_not_there_is_said_in_one_line() {
         ),
         (
             cloakroom("epoch show"),
-            "cloakroom: CLOAKROOM_TABLE is not set\n",
+            "cloakroom: CLOAKROOM_TABLE is not set: load the file that `cloakroom setup` or `cloakroom dev` has written with --env-file PATH: `set -a; . PATH; set +a`\n",
         ),
         (
             cloakroom("keys list"),
-            "cloakroom: CLOAKROOM_SIGNING_KEYS is not set\n",
+            "cloakroom: CLOAKROOM_SIGNING_KEYS is not set: load the file that `cloakroom setup` or `cloakroom dev` has written with --env-file PATH: `set -a; . PATH; set +a`\n",
         ),
         (
             cloakroom("sessions list --subject alice"),
@@ -231,20 +231,127 @@ fn what_is_not_there_is_said_in_one_line() {
     }
 }
 
+// --- AWS that is not as it should be
+
+/// In an environment in which nobody has credentials.
+fn without_aws(line: &str) -> Command {
+    let mut command = cloakroom(line);
+    command
+        .env("HOME", env!("CARGO_TARGET_TMPDIR"))
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("CLOAKROOM_TABLE", "cloakroom")
+        .env(
+            "CLOAKROOM_SIGNING_KEYS",
+            "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000",
+        );
+    command
+}
+
+/// With all that AWS takes, which is at `url`.
+fn with_aws_at(url: &str, line: &str) -> Command {
+    let mut command = without_aws(line);
+    command
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", "x")
+        .env("AWS_SECRET_ACCESS_KEY", "canary")
+        .env("AWS_ENDPOINT_URL", url);
+    command
+}
+
+/// It cannot tell, and says so in one line.
+#[track_caller]
+fn cannot(command: &mut Command) -> String {
+    let (code, out, err) = run(command);
+    assert_eq!((code, out.as_str()), (2, ""), "{err}");
+    assert_eq!(err.lines().count(), 1, "{err}");
+    assert!(!err.contains("canary"), "{err}");
+    err
+}
+
+#[test]
+fn what_is_missing_for_aws_is_named() {
+    for line in ["setup", "epoch show", "keys list"] {
+        let none = cannot(&mut without_aws(line));
+        assert!(none.contains("no AWS credentials"), "{line}: {none}");
+        assert!(
+            none.contains("AWS_PROFILE") && none.contains("--env-file"),
+            "{line}: {none}"
+        );
+        let profile = cannot(without_aws(line).env("AWS_PROFILE", "nobody"));
+        assert!(profile.contains("AWS_PROFILE=nobody"), "{line}: {profile}");
+        let region = cannot(with_aws_at("http://127.0.0.1:9", line).env_remove("AWS_REGION"));
+        assert!(region.contains("set AWS_REGION"), "{line}: {region}");
+        let no_url = cannot(&mut with_aws_at("nonsense", line));
+        let empty = cannot(with_aws_at("x", line).env("AWS_ENDPOINT_URL_KMS", ""));
+        assert!(empty.contains("AWS_ENDPOINT_URL_KMS is empty"), "{empty}");
+        assert_eq!(
+            no_url,
+            "cloakroom: AWS_ENDPOINT_URL=nonsense is no URL, as in http://127.0.0.1:8000\n"
+        );
+    }
+    let (code, out, _) = run(&mut without_aws("doctor --stack s"));
+    assert_eq!(code, 1);
+    let said = "no AWS credentials";
+    assert_eq!(
+        out.matches(said).count(),
+        1,
+        "once, not for each function: {out}"
+    );
+}
+
 #[test]
 fn a_table_that_does_not_answer_is_no_no() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
-    let (code, out, err) = run(cloakroom("epoch show")
-        .env("CLOAKROOM_TABLE", "cloakroom")
-        .env("AWS_REGION", "us-east-1")
-        .env("AWS_ACCESS_KEY_ID", "x")
-        .env("AWS_SECRET_ACCESS_KEY", "x")
-        .env("AWS_ENDPOINT_URL_DYNAMODB", url));
-    assert_eq!((code, out.as_str()), (2, ""));
-    assert_eq!(err.lines().count(), 1, "{err}");
-    assert!(err.contains("AWS_ENDPOINT_URL_DYNAMODB"), "{err}");
+    assert_eq!(
+        cannot(&mut with_aws_at(&url, "epoch show")),
+        format!(
+            "cloakroom: DynamoDB cannot be reached: check AWS_ENDPOINT_URL={url}, and the network\n"
+        )
+    );
+}
+
+#[test]
+fn what_aws_says_is_told_with_what_to_do() {
+    for (kind, told) in [
+        (
+            "AccessDeniedException",
+            "may not do GetItem at DynamoDB (GetItem: AccessDeniedException)",
+        ),
+        (
+            "ExpiredTokenException",
+            "(GetItem: ExpiredTokenException): they are wrong or have expired",
+        ),
+        ("UnrecognizedClientException", "aws sso login"),
+        ("ResourceNotFoundException", "check CLOAKROOM_TABLE"),
+        ("ThrottlingException", "try again"),
+        ("", "is not DynamoDB"),
+    ] {
+        let said = cannot(&mut with_aws_at(&refusing(kind), "epoch show"));
+        assert!(said.contains(told), "{kind}: {said}");
+    }
+}
+
+#[test]
+fn a_key_that_is_not_there_is_told_by_where_its_name_is_from() {
+    let dev = Dev::start("");
+    let gone = "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000";
+    let mut command = dev.command("keys list");
+    let said = cannot(command.env("CLOAKROOM_SIGNING_KEYS", gone));
+    assert!(said.contains("KMS has no such key"), "{said}");
+    assert_eq!(run(&mut dev.command("keys list")).0, 0);
+}
+
+/// What stands in for AWS and refuses everything like this; nameless, if it is no AWS.
+fn refusing(kind: &'static str) -> String {
+    serving(move |_| match kind {
+        "" => ("404 Not Found", serde_json::json!({})),
+        _ => (
+            "400 Bad Request",
+            serde_json::json!({"__type": format!("com.amazonaws#{kind}"), "message": "canary"}),
+        ),
+    })
 }
 
 // --- check
@@ -756,12 +863,38 @@ async fn doctor_looks_from_outside_too_and_says_what_is_wrong() {
     );
     let unset = &mut dev.command("doctor --json");
     assert_eq!(failed(unset.env("CLOAKROOM_TABLE", "")), ["environment"]);
+    let nobody = &mut dev.command("doctor --url http://127.0.0.1:9 --json");
+    assert_eq!(failed(nobody), ["url"], "once, not for each check");
     let page = &mut dev.command(&format!("doctor --url {} --json", dev.url("Demo provider")));
     assert_eq!(failed(page).len(), 3);
 }
 
 /// Lambda, as far as `doctor` asks it: the environment of the functions of stack `s`.
 fn lambda(environment: impl Fn(&str) -> Value + Send + 'static) -> String {
+    serving(move |request| {
+        let function = request
+            .strip_prefix("GET /2015-03-31/functions/s-")
+            .and_then(|rest| rest.split_once("/configuration?Qualifier=live "));
+        match function {
+            Some((name, _)) => (
+                "200 OK",
+                serde_json::json!({
+                    "FunctionName": format!("s-{name}"),
+                    "State": "Active",
+                    "LastUpdateStatus": "Successful",
+                    "Environment": {"Variables": environment(name)},
+                }),
+            ),
+            None => (
+                "404 Not Found",
+                serde_json::json!({"__type": "ResourceNotFoundException", "Type": "User"}),
+            ),
+        }
+    })
+}
+
+/// Where `answer` is given to every request, by its first line.
+fn serving(answer: impl Fn(&str) -> (&'static str, Value) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -770,28 +903,15 @@ fn lambda(environment: impl Fn(&str) -> Value + Send + 'static) -> String {
             let mut head = String::new();
             let mut lines = BufReader::new(stream.try_clone().unwrap());
             lines.read_line(&mut head).unwrap();
-            let mut line = String::new();
+            let (mut line, mut length) = (String::new(), 0);
             while lines.read_line(&mut line).unwrap() > 2 {
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
                 line.clear();
             }
-            let function = head
-                .strip_prefix("GET /2015-03-31/functions/s-")
-                .and_then(|rest| rest.split_once("/configuration?Qualifier=live "));
-            let (status, body) = match function {
-                Some((name, _)) => (
-                    "200 OK",
-                    serde_json::json!({
-                        "FunctionName": format!("s-{name}"),
-                        "State": "Active",
-                        "LastUpdateStatus": "Successful",
-                        "Environment": {"Variables": environment(name)},
-                    }),
-                ),
-                None => (
-                    "404 Not Found",
-                    serde_json::json!({"Type": "User", "Message": "no such function"}),
-                ),
-            };
+            lines.read_exact(&mut vec![0; length]).unwrap();
+            let (status, body) = answer(&head);
             let body = body.to_string();
             write!(
                 stream,

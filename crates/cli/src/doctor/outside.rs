@@ -22,7 +22,11 @@ pub(super) async fn look(
     findings: &mut Findings,
 ) -> Result<(), Failure> {
     let outside = Outside::new(url)?;
-    findings.note("key set", outside.key_set(published).await);
+    if let Err(fault) = outside.answers().await {
+        findings.note("url", Err(fault));
+        return Ok(());
+    }
+    findings.note("published keys", outside.key_set(published).await);
     findings.note("metadata", outside.metadata(config).await);
     findings.note("unauthenticated", outside.unauthenticated(config).await);
     Ok(())
@@ -49,6 +53,14 @@ impl Outside {
             client,
             base: url.trim_end_matches('/').to_owned(),
         })
+    }
+
+    /// Whether there is anybody at all.
+    async fn answers(&self) -> Result<(), String> {
+        let request = self.client.head(format!("{}/", self.base));
+        let answer = request.send().await.map_err(|_| self.unreachable())?;
+        drop(answer);
+        Ok(())
     }
 
     async fn key_set(&self, published: Option<&[PublicJwk]>) -> Outcome {
@@ -102,7 +114,7 @@ impl Outside {
             .request(method.clone(), format!("{}{path}", self.base))
             .send()
             .await
-            .map_err(|_| unreachable())?;
+            .map_err(|_| self.unreachable())?;
         let challenged = response
             .headers()
             .get(WWW_AUTHENTICATE)
@@ -127,17 +139,20 @@ impl Outside {
             .get(format!("{}{path}", self.base))
             .send()
             .await
-            .map_err(|_| unreachable())?;
+            .map_err(|_| self.unreachable())?;
         if response.status() != StatusCode::OK {
             return Err(format!("{path} answers {}", response.status().as_u16()));
         }
-        let body = response.bytes().await.map_err(|_| unreachable())?;
+        let body = response.bytes().await.map_err(|_| self.unreachable())?;
         serde_json::from_slice(&body).map_err(|_| format!("{path} is not JSON"))
     }
-}
 
-fn unreachable() -> String {
-    "no answer: check --url, and that it can be reached from here".to_owned()
+    fn unreachable(&self) -> String {
+        format!(
+            "{} does not answer: check --url, and that it can be reached from here",
+            self.base
+        )
+    }
 }
 
 /// A request that the route matches.

@@ -2,6 +2,7 @@
 //! use, and whether they agree about them.
 
 use super::Findings;
+use crate::failure::Service;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::types::{LastUpdateStatus, State};
 use cloakroom_aws::CallFailure;
@@ -24,12 +25,15 @@ pub(super) async fn environment(
 ) -> Option<BTreeMap<String, String>> {
     let mut told = BTreeMap::new();
     let mut faults = Vec::new();
+    let mut failed: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for function in FUNCTIONS {
         match ask(client, &format!("{stack}-{function}")).await {
             Ok(variables) => faults.extend(join(&mut told, variables)),
-            Err(fault) => faults.push(format!("{function}: {fault}")),
+            Err(fault) => failed.entry(fault).or_default().push(function),
         }
     }
+    let failed = failed.into_iter();
+    faults.extend(failed.map(|(fault, of)| format!("{}: {fault}", of.join(", "))));
     if told.get("CLOAKROOM_ISSUER").map(String::as_str) == Some(PENDING) {
         faults.push(
             "the issuer is not set yet: deploy again with the stack's output PublicUrl".to_owned(),
@@ -67,10 +71,7 @@ async fn ask(client: &Client, name: &str) -> Result<BTreeMap<String, String>, St
         .send()
         .await
         .map_err(|error| {
-            let failure = CallFailure::new("GetFunctionConfiguration", &error);
-            format!(
-                "Lambda does not describe it ({failure}): check --stack, credentials and region"
-            )
+            Service::Lambda.said(&CallFailure::new("GetFunctionConfiguration", &error))
         })?;
     if found.state().is_some_and(|state| *state != State::Active) {
         return Err("it is not active: wait until it is".to_owned());
