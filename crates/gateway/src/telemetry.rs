@@ -64,7 +64,10 @@ where
         .with_default(ours.min(LevelFilter::WARN))
         .with_target("cloakroom", ours)
         // Says in other words what the decision's line has said.
-        .with_target("lambda_runtime::layers::panic", LevelFilter::OFF);
+        .with_target("lambda_runtime::layers::panic", LevelFilter::OFF)
+        // The embedded DynamoDB warns of every refused condition, which is how codes and
+        // tokens are used once; and of a table that is made and is there.
+        .with_target("dynoxide::server", LevelFilter::ERROR);
     Registry::default()
         .with(targets)
         .with(Lines::new(stack, format, write))
@@ -184,12 +187,15 @@ mod tests {
             tracing::debug!(target: "h2", "canary");
             tracing::info!(target: "not_cloakroom", "canary");
             tracing::error!(target: "lambda_runtime::layers::panic", "canary");
+            tracing::warn!(target: "dynoxide::server", "canary");
             let _span =
                 tracing::info_span!(target: "lambda_runtime", "invoke", canary = 1).entered();
             tracing::warn!(target: "aws_config", "heard");
+            tracing::error!(target: "dynoxide::server", "heard");
+            tracing::warn!(target: "dynoxide", "heard");
             tracing::trace!(target: "cloakroom_domain", "heard");
         });
-        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert_eq!(lines.len(), 4, "{lines:?}");
         assert!(
             lines
                 .iter()
