@@ -24,7 +24,7 @@ pub(crate) struct Args {
     /// The port of the system; 0 takes a free one
     #[arg(long, default_value_t = 3000)]
     port: u16,
-    /// Where table and keys are kept [default: in memory]
+    /// Where table and keys are kept, for one system at a time [default: in memory]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Which kind of API Gateway
@@ -137,6 +137,10 @@ fn failure(error: &StartError) -> Failure {
                 "port {port} is taken: choose another with --port, as in `cargo dev --port 3001`"
             ))
         }
+        StartError::InUse(dir) => Failure::new(format!(
+            "another `cloakroom dev` is running in {}: stop it, or name another folder with --data-dir",
+            dir.display()
+        )),
         StartError::Config(error) => Failure::from(error),
         other => Failure::new(other.to_string()),
     }

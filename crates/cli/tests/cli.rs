@@ -231,6 +231,35 @@ fn what_is_not_there_is_said_in_one_line() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn a_folder_has_one_system_at_a_time_and_is_free_after_a_crash() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("data");
+    let options = format!("--data-dir {}", dir.display());
+    let mut first = Dev::start(&options);
+    let (code, _, err) = run(&mut cloakroom(&format!("dev --port 0 {options}")));
+    assert_eq!(
+        (code, err),
+        (
+            2,
+            format!(
+                "cloakroom: another `cloakroom dev` is running in {}: stop it, or name another folder with --data-dir\n",
+                dir.display()
+            )
+        )
+    );
+    assert_eq!(
+        run(&mut first.command("epoch show")).0,
+        0,
+        "it is not disturbed"
+    );
+    first.signal("KILL");
+    let second = Dev::start(&options);
+    assert!(!second.welcome.contains("WARN"), "{}", second.welcome);
+    assert_eq!(run(&mut second.command("epoch show")).0, 0);
+}
+
 // --- AWS that is not as it should be
 
 /// In an environment in which nobody has credentials.

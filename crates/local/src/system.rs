@@ -6,6 +6,7 @@
 
 mod backends;
 mod configuration;
+mod data_dir;
 mod environment;
 mod functions;
 mod key_set;
@@ -128,6 +129,9 @@ pub enum StartError {
         /// Why.
         reason: String,
     },
+    /// Another system has the data directory.
+    #[error("another system is running in {0}")]
+    InUse(PathBuf),
     /// The embedded DynamoDB or KMS.
     #[error("the embedded {0} does not start: {1}")]
     Backend(&'static str, String),

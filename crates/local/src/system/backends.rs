@@ -1,7 +1,7 @@
 //! The embedded DynamoDB and KMS, each on a loopback port of its own, and the table
 //! and keys in them.
 
-use super::{StartError, key_set, loopback};
+use super::{StartError, data_dir, key_set, loopback};
 use crate::faults::{Backend, Faults};
 use crate::kms::KmsEndpoint;
 use crate::recording::Recorder;
@@ -14,6 +14,7 @@ use cloakroom_domain::config::{Config, SigningMode};
 use cloakroom_domain::jwt::Algorithm;
 use cloakroom_domain::ports::Clock;
 use dynoxide::{Database, server};
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -34,6 +35,8 @@ pub struct Backends {
     keys: KeyPlaces,
     mac_key: String,
     client_key: String,
+    /// Their folder is ours for as long as they are.
+    _taken: Option<Arc<File>>,
 }
 
 impl Backends {
@@ -46,10 +49,10 @@ impl Backends {
         limits: Limits,
         tasks: &mut JoinSet<()>,
     ) -> Result<Self, StartError> {
+        let taken = data_dir.map(data_dir::take).transpose()?;
         let (database, kms) = match data_dir {
             None => (Database::memory(), Ok(KmsEndpoint::in_memory())),
             Some(dir) => {
-                private_directory(dir)?;
                 let file = dir.join("dynamodb.sqlite");
                 let database = Database::new(&file.to_string_lossy());
                 (database, KmsEndpoint::open(&dir.join("kms.json")))
@@ -106,6 +109,7 @@ impl Backends {
             keys: KeyPlaces::default(),
             mac_key,
             client_key,
+            _taken: taken.map(Arc::new),
         };
         let at_kms = backends.kms();
         keys.keyset_public_key = keyset_public_key(&at_kms, &keys.keyset_key)
@@ -260,19 +264,4 @@ fn key_spec(algorithm: Algorithm) -> &'static str {
         Algorithm::ES256 => "ECC_NIST_P256",
         Algorithm::EdDsa => "ECC_NIST_EDWARDS25519",
     }
-}
-
-/// What is kept there opens sessions.
-fn private_directory(dir: &Path) -> Result<(), StartError> {
-    let fault = |error: std::io::Error| StartError::File {
-        path: dir.to_owned(),
-        reason: error.to_string(),
-    };
-    std::fs::create_dir_all(dir).map_err(fault)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).map_err(fault)?;
-    }
-    Ok(())
 }
