@@ -63,11 +63,12 @@ pub(crate) fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
         return Ok(true.into());
     }
     let path = args.file.clone().unwrap_or_else(|| place.config_path());
-    let report = report(path.display().to_string(), &place::read(&path)?);
+    let text = place::read(&path)?;
+    let report = report(path.display().to_string(), &text);
     if args.json {
         print::json(&report);
     } else {
-        report.print();
+        report.print(&text);
     }
     let quiet = report.warnings.is_empty() || !args.strict;
     Ok((report.ok && quiet).into())
@@ -106,8 +107,11 @@ fn report(file: String, text: &str) -> Report {
 }
 
 impl Report {
-    fn print(&self) {
-        self.faults.iter().for_each(|fault| print::line(fault));
+    fn print(&self, text: &str) {
+        for fault in &self.faults {
+            let place = line(fault, text).map_or(String::new(), |line| format!("line {line}: "));
+            print::line(&format!("{}: {place}{fault}", self.file));
+        }
         for warning in &self.warnings {
             print::line(&format!("warning: {warning}"));
         }
@@ -144,6 +148,26 @@ impl Summary {
     }
 }
 
+/// Where the setting is that a fault begins with (`routes[3].path …`), or else its table.
+fn line(fault: &str, text: &str) -> Option<usize> {
+    let (table, rest) = fault.split_once('[')?;
+    let (number, rest) = rest.split_once(']')?;
+    let header = format!("[[{table}]]");
+    let mut lines = text.lines().map(str::trim_start).enumerate();
+    let is_header = |(_, line): &(usize, &str)| line.starts_with(&header);
+    let (at, _) = lines.by_ref().filter(is_header).nth(number.parse().ok()?)?;
+    let setting = rest.strip_prefix('.').unwrap_or_default();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let setting = setting.split(|c| !is_name(c)).next().unwrap_or_default();
+    let found = lines
+        .take_while(|(_, line)| !line.starts_with("[["))
+        .find(|(_, line)| {
+            let rest = line.strip_prefix(setting).filter(|_| !setting.is_empty());
+            rest.is_some_and(|rest| rest.trim_start().starts_with(['=', '.']))
+        });
+    Some(found.map_or(at, |(line, _)| line) + 1)
+}
+
 /// What is allowed and yet hardly meant.
 fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = routes::warnings(config);
@@ -164,6 +188,18 @@ mod tests {
 
     fn judged(text: &str) -> Report {
         report("file".to_owned(), text)
+    }
+
+    #[test]
+    fn a_fault_is_found_by_its_line() {
+        let text = "issuer = \"x\"\n[[routes]]\npath = \"/a\"\n[[routes]]\n  path = \"/b\"\n";
+        assert_eq!(line("routes[1].path must be", text), Some(5));
+        assert_eq!(line("routes[0].path must be", text), Some(3));
+        assert_eq!(line("routes[1] repeats", text), Some(4));
+        assert_eq!(line("routes[1].audience must", text), Some(4));
+        assert_eq!(line("routes[2].path must be", text), None);
+        assert_eq!(line("issuer must be", text), None);
+        assert_eq!(line("line 3: unknown field", text), None);
     }
 
     #[test]
@@ -195,6 +231,9 @@ mod tests {
             let report = judged(&format!("{DEMO_CONFIG}{route}{demand}\n"));
             assert!(report.ok, "{demand}: {:?}", report.faults);
             assert_eq!(report.warnings.is_empty(), passes, "{demand}");
+            let names = |line: &String| line.ends_with("the scope orders:write");
+            let unknown = demand == "scopes = [\"orders:write\"]";
+            assert_eq!(report.warnings.iter().any(names), unknown, "{demand}");
             assert!(
                 report
                     .warnings

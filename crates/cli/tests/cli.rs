@@ -451,7 +451,7 @@ fn without_a_name_the_file_here_is_checked() {
 }
 
 #[test]
-fn each_kind_of_fault_is_named_and_its_value_is_not() {
+fn each_kind_of_fault_has_file_line_and_setting_and_no_value_that_may_be_secret() {
     let demo = std::fs::read_to_string(DEMO).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("bad.toml");
@@ -504,11 +504,25 @@ fn each_kind_of_fault_is_named_and_its_value_is_not() {
         std::fs::write(&path, text).unwrap();
         let (code, out, err) = run(cloakroom("check").arg(&path));
         assert_eq!((code, err.as_str()), (1, ""), "{bad}: {out}");
-        assert!(
-            out.lines().any(|line| line.starts_with(setting)),
-            "{bad}: {out}"
-        );
-        assert!(!out.contains("canary") || bad == "max_canary = 5", "{out}");
+        let file = format!("{}: ", path.display());
+        let named = |line: &str| {
+            let fault = line.strip_prefix(&file).unwrap();
+            let place = fault
+                .strip_prefix("line ")
+                .and_then(|rest| rest.split_once(": "));
+            let of_table = setting.contains('[');
+            assert!(place.is_some() || !of_table, "{line}");
+            let own = place.map_or(fault, |(_, rest)| rest);
+            fault.starts_with(setting) || own.starts_with(setting)
+        };
+        assert!(out.lines().any(named), "{bad}: {out}");
+        // Names that are looked up are no secrets.
+        let shown = [
+            "max_canary = 5",
+            "path = \"canary\"",
+            "audience = \"canary\"",
+        ];
+        assert_eq!(out.contains("canary"), shown.contains(&bad), "{out}");
         let (code, report) = json(cloakroom("check --json").arg(&path));
         assert_eq!((code, &report["ok"]), (1, &Value::from(false)));
         assert_eq!(

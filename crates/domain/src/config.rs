@@ -740,7 +740,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Every fault at once, each with its setting's name and never its value.
+    /// Every fault at once, each with its setting's name; of values, none but names of
+    /// clients, audiences, methods and paths.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
         Self::parse_with_issuer(text, None)
     }

@@ -41,7 +41,15 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         let Some(pattern) = pattern else { continue };
         let mut warn = |what: String| warnings.push(format!("routes[{i}]: {what}"));
         if !somebody_passes(config, route) {
-            warn("nobody can pass: no browser session and no client that it admits may have all that it demands".into());
+            let scopes = nobodys_scopes(config, route);
+            let which = if scopes.is_empty() {
+                String::new()
+            } else {
+                format!("; nobody may have the scope {}", scopes.join(", "))
+            };
+            warn(format!(
+                "nobody can pass: no browser session and no client that it admits may have all that it demands{which}"
+            ));
         }
         if OURS.iter().any(|prefix| pattern.is_below(prefix)) {
             warn("unreachable: /auth, /oauth and /.well-known are answered by Cloakroom's own functions".into());
@@ -81,6 +89,17 @@ impl Place {
                 self.methods.contains(&route.method)
             }
     }
+}
+
+/// The scopes that it demands and that are nowhere given.
+fn nobodys_scopes<'a>(config: &Config, route: &'a RouteConfig) -> Vec<&'a str> {
+    let clients = config.clients.iter().map(|client| &client.scopes);
+    let given: BTreeSet<_> = clients
+        .chain([&config.session.scopes])
+        .flat_map(|scopes| &scopes.0)
+        .collect();
+    let demanded = route.scopes.iter().filter(|scope| !given.contains(scope));
+    demanded.map(String::as_str).collect()
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::policy::{
 use crate::scope::is_scope_token;
 use std::collections::BTreeSet;
 
-/// Every fault, each with its setting's name and never its value.
+/// Every fault, each with its setting's name; of values, none that could hide a secret.
 pub(super) fn faults(config: &Config) -> Vec<String> {
     let mut faults = Vec::new();
     let mut fault = |text: String| faults.push(text);
@@ -26,15 +26,16 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
         fault("config_version must be 1".into());
     }
     if !is_base_url(&config.issuer) {
-        fault(
-            "issuer must be an https URL without path, query or fragment (http for loopback hosts)"
-                .into(),
-        );
+        fault(format!(
+            "issuer must be an https URL without path, query or fragment (http for loopback hosts){}",
+            hint(&config.issuer)
+        ));
     }
     for (i, origin) in config.allowed_origins.iter().enumerate() {
         if !is_base_url(origin) {
             fault(format!(
-                "allowed_origins[{i}] must be an https origin (http for loopback hosts)"
+                "allowed_origins[{i}] must be an https origin (http for loopback hosts){}",
+                hint(origin)
             ));
         }
     }
@@ -157,7 +158,8 @@ fn identity_providers(config: &Config, fault: &mut impl FnMut(String)) {
             || (is_loopback_http(&idp.issuer) && !is_loopback_http(&config.issuer))
         {
             fault(format!(
-                "{at}.issuer must be an https URL without query or fragment"
+                "{at}.issuer must be an https URL without query or fragment{}",
+                hint(&idp.issuer)
             ));
         }
         if idp.client_id.is_empty() {
@@ -280,16 +282,15 @@ fn clients(config: &Config, fault: &mut impl FnMut(String)) {
         for uri in &client.redirect_uris {
             if !is_redirect_uri(uri) {
                 fault(format!(
-                    "{at}.redirect_uris must be https URLs, http URLs of loopback addresses or private-use schemes with a dot, without fragment"
+                    "{at}.redirect_uris must be https URLs, http URLs of loopback addresses or private-use schemes with a dot, without fragment{}",
+                    hint(uri)
                 ));
             }
         }
-        for audience in &client.audiences {
-            if !audiences.contains(audience.as_str()) {
-                fault(format!(
-                    "{at}.audiences names an audience that does not exist"
-                ));
-            }
+        if let Some(names) = strangers(&client.audiences, &audiences) {
+            fault(format!(
+                "{at}.audiences names an audience that does not exist: {names}"
+            ));
         }
         introspection(client, &audiences, &at, fault);
         scopes(&format!("{at}.scopes"), &client.scopes.0, fault);
@@ -314,24 +315,14 @@ fn introspection(
             "{at}.audience and introspects are for confidential clients: introspection is not for everybody (RFC 7662 §2.1)"
         ));
     }
-    for (name, known) in [
-        (
-            "audience",
-            client
-                .audience
-                .iter()
-                .all(|id| audiences.contains(id.as_str())),
-        ),
-        (
-            "introspects",
-            client
-                .introspects
-                .iter()
-                .all(|id| audiences.contains(id.as_str())),
-        ),
+    for (name, names) in [
+        ("audience", strangers(&client.audience, audiences)),
+        ("introspects", strangers(&client.introspects, audiences)),
     ] {
-        if !known {
-            fault(format!("{at}.{name} names an audience that does not exist"));
+        if let Some(names) = names {
+            fault(format!(
+                "{at}.{name} names an audience that does not exist: {names}"
+            ));
         }
     }
     if asks_as.iter().collect::<BTreeSet<_>>().len() != asks_as.len() {
@@ -365,7 +356,8 @@ fn routes(config: &Config, fault: &mut impl FnMut(String)) {
         let at = format!("routes[{i}]");
         if !METHODS.contains(&route.method.as_str()) {
             fault(format!(
-                "{at}.method must be ANY, an HTTP method in capitals, or CONNECT"
+                "{at}.method must be ANY, an HTTP method in capitals, or CONNECT, not {}",
+                quoted(&route.method)
             ));
         }
         if (route.method == CONNECT) != (route.path == CONNECT_PATH) {
@@ -376,7 +368,8 @@ fn routes(config: &Config, fault: &mut impl FnMut(String)) {
         fields(config, route, &at, fault);
         match PathPattern::parse(&route.path) {
             None => fault(format!(
-                "{at}.path must be a path as API Gateway writes it: /orders/{{id}}, /files/{{proxy+}}"
+                "{at}.path must be a path as API Gateway writes it (/orders/{{id}}, /files/{{proxy+}}), not {}",
+                quoted(&route.path)
             )),
             Some(pattern) => {
                 if !seen.insert((route.method.clone(), pattern.shape())) {
@@ -499,12 +492,11 @@ fn route_demands(config: &Config, route: &RouteConfig, at: &str, fault: &mut imp
         }
         TokenDemand::None => {}
         TokenDemand::User | TokenDemand::Client | TokenDemand::Either => {
-            if !config
-                .audiences
-                .iter()
-                .any(|audience| audience.id == route.audience)
-            {
-                fault(format!("{at}.audience must name one of the audiences"));
+            let audiences = config.audiences.iter().map(|each| each.id.as_str());
+            if let Some(name) = strangers([&route.audience], &audiences.collect()) {
+                fault(format!(
+                    "{at}.audience must name one of the audiences, not {name}"
+                ));
             }
         }
     }
@@ -517,9 +509,52 @@ fn route_demands(config: &Config, route: &RouteConfig, at: &str, fault: &mut imp
 }
 
 fn passing_clients(config: &Config, ids: &[String], at: &str, fault: &mut impl FnMut(String)) {
-    let is_known = |id: &String| id == BROWSER || config.client(id).is_some();
-    if !ids.iter().all(is_known) {
-        fault(format!("{at}.clients names a client that does not exist"));
+    let known = config.clients.iter().map(|client| client.id.as_str());
+    if let Some(names) = strangers(ids, &known.chain([BROWSER]).collect()) {
+        fault(format!(
+            "{at}.clients names a client that does not exist: {names}"
+        ));
+    }
+}
+
+/// The names among `asked` that nothing has, and those that there are.
+fn strangers<'a>(
+    asked: impl IntoIterator<Item = &'a String>,
+    known: &BTreeSet<&str>,
+) -> Option<String> {
+    let asked = asked
+        .into_iter()
+        .filter(|name| !known.contains(name.as_str()));
+    let strangers: Vec<_> = asked.map(|name| quoted(name)).collect();
+    let known: Vec<_> = known.iter().map(|name| quoted(name)).collect();
+    let known = match known.as_slice() {
+        [] => "there is none".to_owned(),
+        [one] => format!("there is {one}"),
+        several => format!("there are {}", several.join(", ")),
+    };
+    (!strangers.is_empty()).then(|| format!("{} ({known})", strangers.join(", ")))
+}
+
+/// A name as it may be shown: short, and on one line.
+fn quoted(name: &str) -> String {
+    format!("{:?}", name.chars().take(64).collect::<String>())
+}
+
+/// What people mostly have done to a URL that is refused. It is not repeated: there may
+/// be a password in it.
+fn hint(url: &str) -> &'static str {
+    if url.contains(['<', '>']) {
+        ": the placeholder in <> is still there"
+    } else if url.starts_with("http://") && !is_loopback_http(url) {
+        ": http is for localhost and 127.0.0.1 alone"
+    } else if url.contains(['?', '#', '@']) {
+        ": without ?, # and @"
+    } else if url.ends_with('/') {
+        ": without the / at its end"
+    } else if url.contains("://") {
+        ""
+    } else {
+        ": it begins with https://"
     }
 }
 
@@ -556,7 +591,12 @@ fn is_identifier(text: &str) -> bool {
 
 /// `https://host[:port]`, or `http://` for a loopback host.
 fn is_base_url(url: &str) -> bool {
-    url.strip_prefix("https://").is_some_and(is_authority) || is_loopback_http(url)
+    let rest = url.strip_prefix("https://");
+    let rest = rest.or_else(|| {
+        url.strip_prefix("http://")
+            .filter(|_| is_loopback_http(url))
+    });
+    rest.is_some_and(is_authority)
 }
 
 /// As [`is_base_url`], with a path.

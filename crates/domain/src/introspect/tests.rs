@@ -681,12 +681,16 @@ fn only_a_confidential_client_is_an_audience_that_exists_and_once() {
         (
             "server",
             |c| c.audience = Some("elsewhere".into()),
-            Some("clients[1].audience names an audience that does not exist"),
+            Some(
+                "clients[1].audience names an audience that does not exist: \"elsewhere\" (there are \"orders\", \"profile\")",
+            ),
         ),
         (
             "server",
             |c| c.introspects = vec!["elsewhere".into()],
-            Some("clients[1].introspects names an audience that does not exist"),
+            Some(
+                "clients[1].introspects names an audience that does not exist: \"elsewhere\" (there are \"orders\", \"profile\")",
+            ),
         ),
         (
             "server",

@@ -313,3 +313,31 @@ fn two_providers_of_one_issuer_are_two_clients_of_it() {
         |c| second(c, "second"),
     );
 }
+
+#[test]
+fn an_issuer_has_no_path_on_loopback_hosts_either() {
+    refused(
+        "issuer must be an https URL without path, query or fragment (http for loopback hosts): without the /",
+        |c| c.issuer = "http://localhost:3000/".into(),
+        |c| c.issuer = "http://localhost:3000".into(),
+    );
+    refused(
+        "identity_providers[0].issuer must be an https URL without query or fragment: the placeholder",
+        |c| c.identity_providers[0].issuer = "https://idp.example/<your tenant>/v2.0".into(),
+        |c| c.identity_providers[0].issuer = "https://idp.example/tenant/v2.0".into(),
+    );
+}
+
+#[test]
+fn a_name_that_nothing_has_is_said_with_those_that_there_are() {
+    let mut config = system();
+    config.routes[0].audience = "ordres".into();
+    config.routes[0].clients = vec!["ap".into()];
+    let found = super::faults(&config);
+    assert_eq!(found.len(), 2, "{found:?}");
+    let known = |fault: &str, asked: &str, there: &str| {
+        fault.contains(&format!("{asked:?} (there are ")) && fault.contains(&format!("{there:?}"))
+    };
+    assert!(known(&found[0], "ordres", "orders"), "{found:?}");
+    assert!(known(&found[1], "ap", "app"), "{found:?}");
+}
