@@ -18,8 +18,7 @@ use crate::token::{OpaqueToken, TokenDigest, TokenKind};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::{Zeroize, Zeroizing};
 
 /// Why we cannot tell; for logs and metrics alone.
@@ -119,8 +118,8 @@ pub(crate) struct Identity {
     /// Whose sealed pair the next write drops.
     outlived_pair: Option<TokenDigest>,
     claims_version: u64,
-    sealed_jwts: BTreeMap<String, Sealed>,
-    jwts: Mutex<HashMap<String, Minted>>,
+    /// By audience; so few that a list is the least.
+    jwts: Mutex<Vec<(Box<str>, Kept)>>,
     /// What the opened rest weighs in memory, roughly.
     weight: usize,
 }
@@ -135,7 +134,7 @@ impl Identity {
         epoch: UnixTime,
         now: UnixTime,
     ) -> Result<Self, TokenFault> {
-        let opened = grant::open(record, token, roots, epoch, now)?;
+        let mut opened = grant::open(record, token, roots, epoch, now)?;
         let client_is_known = opened
             .meta
             .client
@@ -147,7 +146,13 @@ impl Identity {
         if !opened.grant.claims_are_current(config, now) {
             return Err(TokenFault::Expired);
         }
+        // The provider's tokens are for who renews and logs out, and not to be remembered.
+        opened.grant.upstream_id_token = None;
+        opened.grant.upstream_refresh_token = None;
         let entry = grant::find_entry(record, opened.digest).ok_or(TokenFault::Unknown)?;
+        let jwts = entry.jwts.iter();
+        let jwts =
+            jwts.map(|(audience, jwt)| (audience.as_str().into(), Kept::Sealed(jwt.clone())));
         Ok(Self {
             family: record.id,
             family_tag: record.id.tag(),
@@ -158,8 +163,7 @@ impl Identity {
             has_room: record.weight() < MAX_SHARING,
             outlived_pair: grant::outlived_pair(record, &opened.meta, now),
             weight: OVERHEAD + record.grant.as_bytes().len() + entry.meta.as_bytes().len(),
-            sealed_jwts: entry.jwts.clone(),
-            jwts: Mutex::default(),
+            jwts: Mutex::new(jwts.collect()),
             opened,
         })
     }
@@ -174,18 +178,17 @@ impl Identity {
         self.state != TokenState::Live
     }
 
-    /// The bytes that it may come to hold, roughly: what is sealed will be opened, and so
-    /// many more JWTs will be made for it where it is.
+    /// The bytes that it may come to hold, roughly: what is sealed is no larger when it is
+    /// opened, and so many more JWTs will be made for it where it is.
     pub(crate) fn weight(&self, more: usize) -> usize {
-        let sealed = self.sealed_jwts.values();
-        let jwts = self.jwts.lock().unwrap_or_else(PoisonError::into_inner);
-        let sizes = jwts.values().map(|minted| minted.jwt.expose().len());
+        let jwts = self.jwts();
+        let sizes = jwts.iter().map(|(_, kept)| match kept {
+            Kept::Sealed(jwt) => jwt.as_bytes().len(),
+            Kept::Opened(minted) => minted.jwt.expose().len(),
+        });
         // Before there is any, a JWT is about as large as what it is made of.
         let size = sizes.clone().max().unwrap_or(self.weight);
-        self.weight
-            + sealed.map(|jwt| 2 * jwt.as_bytes().len()).sum::<usize>()
-            + sizes.sum::<usize>()
-            + more * size
+        self.weight + sizes.sum::<usize>() + more * size
     }
 
     /// The write that has to succeed before a token that is good for one use counts as
@@ -255,26 +258,32 @@ impl Identity {
         })
     }
 
+    /// Instead of what there was for `audience`, sealed or not.
     pub(crate) fn remember(&self, audience: &str, minted: &Minted) {
-        let mut jwts = self.jwts.lock().unwrap_or_else(PoisonError::into_inner);
-        jwts.insert(audience.to_owned(), minted.clone());
+        let (mut jwts, minted) = (self.jwts(), Kept::Opened(minted.clone()));
+        match jwts.iter_mut().find(|(other, _)| **other == *audience) {
+            Some((_, kept)) => *kept = minted,
+            None => jwts.push((audience.into(), minted)),
+        }
     }
 
-    /// A JWT of another key than the one that signs now is not handed out any more.
-    fn remembered(&self, audience: &str, kid: &str) -> Option<Minted> {
-        let jwts = self.jwts.lock().unwrap_or_else(PoisonError::into_inner);
-        jwts.get(audience)
-            .filter(|minted| *minted.kid == *kid)
-            .cloned()
-    }
-
-    /// A slot that does not open was made for other claims, by another key, or
-    /// planted; it is overwritten (D75).
-    fn stored(&self, place: Purpose<'_>) -> Option<Minted> {
+    /// The JWT for a place, and whether it had to be opened.
+    ///
+    /// One of another key than the one that signs now is not handed out any more. A slot
+    /// that does not open was made for other claims, by another key, or planted; it is
+    /// overwritten (D75).
+    fn jwt(&self, place: Purpose<'_>) -> Option<(Minted, Origin)> {
         let Purpose::Jwt { audience, kid, .. } = place else {
             return None;
         };
-        let sealed = self.sealed_jwts.get(audience)?;
+        let jwts = self.jwts();
+        let (_, kept) = jwts.iter().find(|(other, _)| **other == *audience)?;
+        let sealed = match kept {
+            Kept::Opened(minted) => {
+                return (*minted.kid == *kid).then(|| (minted.clone(), Origin::Memory));
+            }
+            Kept::Sealed(sealed) => sealed,
+        };
         let Opened {
             data_key, digest, ..
         } = &self.opened;
@@ -282,12 +291,24 @@ impl Identity {
             .open(sealed, self.family, Some(*digest), place)
             .ok()?;
         let slot: Slot = serde_json::from_slice(&plain).ok()?;
-        Some(Minted {
+        let minted = Minted {
             jwt: Jwt::from_sealed(slot.jwt)?,
             expires_at: slot.exp,
             kid: kid.into(),
-        })
+        };
+        Some((minted, Origin::Item))
     }
+
+    fn jwts(&self) -> MutexGuard<'_, Vec<(Box<str>, Kept)>> {
+        self.jwts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A JWT as the item has it, until it is asked for.
+#[derive(Debug)]
+enum Kept {
+    Sealed(Sealed),
+    Opened(Minted),
 }
 
 /// A JWT and the moment of its death.
@@ -359,7 +380,8 @@ fn place<'a>(
 #[derive(Debug)]
 pub(crate) struct Mint<G> {
     config: Arc<Config>,
-    fingerprints: HashMap<String, String>,
+    /// In the order of the audiences.
+    fingerprints: Vec<String>,
     signer: G,
     world: World,
 }
@@ -369,7 +391,7 @@ impl<G: Signer> Mint<G> {
         let fingerprints = config
             .audiences
             .iter()
-            .map(|audience| (audience.id.clone(), jwt::fingerprint(&config, audience)))
+            .map(|audience| jwt::fingerprint(&config, audience))
             .collect();
         Self {
             config,
@@ -405,11 +427,8 @@ impl<G: Signer> Mint<G> {
     ) -> Option<Found> {
         let (audience, fingerprint) = self.audience(audience)?;
         let place = place(key, identity, audience, fingerprint);
-        let found = identity
-            .remembered(&audience.id, &key.kid)
-            .map(|minted| (minted, Origin::Memory));
-        let found = found.or_else(|| identity.stored(place).map(|minted| (minted, Origin::Item)));
-        found
+        identity
+            .jwt(place)
             .filter(|(minted, _)| self.has_life(identity, minted, now))
             .map(|(minted, origin)| Found {
                 minted,
@@ -474,8 +493,10 @@ impl<G: Signer> Mint<G> {
     }
 
     fn audience(&self, id: &str) -> Option<(&AudienceConfig, &str)> {
-        let audience = self.config.audiences.iter().find(|each| each.id == id)?;
-        Some((audience, self.fingerprints.get(id)?))
+        let audiences = self.config.audiences.iter().zip(&self.fingerprints);
+        audiences
+            .map(|(audience, fingerprint)| (audience, fingerprint.as_str()))
+            .find(|(audience, _)| audience.id == id)
     }
 
     /// Whether it should be renewed, although it is good: one of two requests does so

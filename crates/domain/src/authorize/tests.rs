@@ -1092,3 +1092,17 @@ async fn a_jwt_that_is_made_for_a_remembered_identity_was_weighed_before() {
     // An audience may see more than another.
     assert!((1..=2 * allowed).contains(&grown), "{grown}, {allowed}");
 }
+
+#[tokio::test]
+async fn the_providers_tokens_are_not_remembered() {
+    let edge = Edge::new();
+    let token = edge.token(|grant, _| {
+        grant.upstream_id_token = Some("canary".to_owned().into());
+        grant.upstream_refresh_token = Some("canary".to_owned().into());
+    });
+    edge.claims(&token, ORDERS).await;
+    let held = edge.authorizer.memory.recall(token.digest(), UnixTime(NOW));
+    let grant = &held.unwrap().value.opened.grant;
+    assert!(grant.user.is_some(), "the rest is");
+    assert!(grant.upstream_id_token.is_none() && grant.upstream_refresh_token.is_none());
+}
