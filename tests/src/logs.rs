@@ -16,7 +16,7 @@ pub fn listen() {
         let subscriber =
             telemetry::subscriber("tests", Level::TRACE, Format::Json, |line: &str| {
                 let mut lines = LINES.lock().unwrap_or_else(PoisonError::into_inner);
-                lines.push(line.to_owned());
+                lines.push(line.trim_end().to_owned());
             });
         tracing::subscriber::set_global_default(subscriber).expect("nobody else listens");
     });

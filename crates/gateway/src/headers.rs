@@ -61,6 +61,12 @@ impl<'e> Headers<'e> {
         self.0.iter().map(|(name, _)| &**name)
     }
 
+    /// Whether this is in this place, written so.
+    pub(crate) fn is_at(&self, place: usize, name: &str, value: &str) -> bool {
+        let header = self.0.get(place);
+        header.is_some_and(|(other_name, other)| other_name == name && other == value)
+    }
+
     /// Whether a header occurs.
     pub fn contains(&self, name: &str) -> bool {
         self.all(name).next().is_some()

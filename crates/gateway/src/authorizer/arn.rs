@@ -98,7 +98,7 @@ impl<'e> MethodArn<'e> {
     /// Every method of the stage. A finer statement would promise what it cannot
     /// hold, since `*` spans `/`.
     pub fn whole_stage(&self) -> String {
-        format!("{}/*", self.part(0, self.stage))
+        [self.part(0, self.stage), "/*"].concat()
     }
 
     /// This method and path alone, if nothing in them can mean more than itself: the

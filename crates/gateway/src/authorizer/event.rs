@@ -106,9 +106,10 @@ impl<'e> AuthorizerEvent<'e> {
     /// [`UnknownEvent`] for what has another shape, contradicts itself, or belongs
     /// to a kind of API that we do not answer.
     pub fn parse(bytes: &'e [u8]) -> Result<Self, UnknownEvent> {
-        // Once for all of it: of bytes, each text would be looked at by itself.
         let text = str::from_utf8(bytes).map_err(|_| UnknownEvent)?;
-        let event: Object<'e> = serde_json::from_str(text).map_err(|_| UnknownEvent)?;
+        let Some(Value::Object(event)) = Value::read(text) else {
+            return Err(UnknownEvent);
+        };
         let version = event.get("version").and_then(Value::as_str);
         let read = match (event.get("type").map(Value::as_str), version) {
             (Some(Some("TOKEN")), None) => Self::token(&event),
@@ -360,17 +361,16 @@ fn headers_v1<'e>(event: &Object<'e>) -> Option<Headers<'e>> {
     let count = lists.or(singles).map_or(0, Object::len);
     let mut headers = Headers::with_capacity(count.min(MAX_HEADERS));
     for (name, values) in lists.into_iter().flatten() {
-        for value in values.as_array().into_iter().flatten() {
-            if let Some(value) = value.as_text() {
-                headers.push(name.clone(), value);
-            }
+        for value in values.as_list().into_iter().flatten() {
+            headers.push(name.clone(), value.clone());
         }
     }
     if headers.len().max(singles.map_or(0, Object::len)) > MAX_HEADERS {
         return None;
     }
-    for (name, value) in singles.into_iter().flatten() {
+    for (place, (name, value)) in singles.into_iter().flatten().enumerate() {
         if let Some(value) = value.as_text()
+            && !headers.is_at(place, name, &value)
             && !headers.all(name).any(|each| each == value)
         {
             headers.push(name.clone(), value);
@@ -383,7 +383,7 @@ fn headers_v1<'e>(event: &Object<'e>) -> Option<Headers<'e>> {
 /// from the headers; where a header comes too, it says the same.
 fn headers_v2<'e>(event: &Object<'e>) -> Headers<'e> {
     let mut headers = Headers::default();
-    let cookies = event.get("cookies").and_then(Value::as_array);
+    let cookies = event.get("cookies").and_then(Value::as_list);
     for (name, value) in object(event, "headers").into_iter().flatten() {
         let told_apart = cookies.is_some() && name.eq_ignore_ascii_case("cookie");
         if let Some(value) = value.as_text()
@@ -392,8 +392,8 @@ fn headers_v2<'e>(event: &Object<'e>) -> Headers<'e> {
             headers.push(name.clone(), value);
         }
     }
-    for cookie in cookies.into_iter().flatten().filter_map(Value::as_text) {
-        headers.push("cookie", cookie);
+    for cookie in cookies.into_iter().flatten() {
+        headers.push("cookie", cookie.clone());
     }
     headers
 }

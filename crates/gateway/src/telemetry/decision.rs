@@ -32,6 +32,7 @@ enum Number {
 
 /// Of most lines.
 const LENGTH: usize = 1024;
+const METRICS: usize = 8;
 
 impl Decision {
     /// A decision of `function`. `outcome` is a dimension of the metrics: one of few
@@ -43,10 +44,9 @@ impl Decision {
         line.push_str(r#"","outcome":""#);
         line.push_str(outcome);
         line.push('"');
-        Self {
-            line,
-            metrics: vec![(Metric::Decisions, Number::Count(1))],
-        }
+        let mut metrics = Vec::with_capacity(METRICS);
+        metrics.push((Metric::Decisions, Number::Count(1)));
+        Self { line, metrics }
     }
 
     /// Adds a word of ours.

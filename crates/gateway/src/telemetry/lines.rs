@@ -55,7 +55,7 @@ impl<S: Subscriber, W: Fn(&str) + 'static> Layer<S> for Lines<W> {
                 plain(start, &fields.0)
             }
         };
-        (self.write)(&line);
+        (self.write)(&(line + "\n"));
     }
 }
 
@@ -91,7 +91,7 @@ impl<W: Fn(&str)> Visit for Written<'_, W> {
         if field.name() == DOCUMENT
             && let Some(rest) = value.strip_prefix('{')
         {
-            (self.0.write)(&format!("{}{rest}", self.0.start));
+            (self.0.write)(&[&*self.0.start, rest, "\n"].concat());
         }
     }
 }
