@@ -42,6 +42,8 @@ pub enum Trouble {
     Denied,
     /// It is not there.
     NotFound,
+    /// What answers does not know the operation: an emulator of a part of AWS.
+    Unsupported,
     /// Later.
     Throttled,
     /// Anything else.
@@ -150,6 +152,7 @@ impl Trouble {
             "" => Self::NotAws,
             "AccessDenied" | "AccessDeniedException" => Self::Denied,
             "NotFoundException" | "ResourceNotFoundException" => Self::NotFound,
+            "UnknownOperationException" => Self::Unsupported,
             _ if STRANGERS.contains(&code) => Self::Stranger,
             _ => Self::Other,
         }
@@ -321,6 +324,7 @@ mod tests {
             ("ExpiredTokenException", 400, Trouble::Stranger),
             ("UnrecognizedClientException", 400, Trouble::Stranger),
             ("ResourceNotFoundException", 400, Trouble::NotFound),
+            ("UnknownOperationException", 400, Trouble::Unsupported),
             ("ThrottlingException", 400, Trouble::Throttled),
             ("", 404, Trouble::NotAws),
             ("", 429, Trouble::Throttled),

@@ -146,6 +146,9 @@ impl Service {
                 format!("{name} has no such {}, and {at}", self.named())
             }
             Trouble::Throttled => format!("{name} asks us to slow down: try again"),
+            Trouble::Unsupported => format!(
+                "what answers at {at} does not know {operation}, which Cloakroom needs of {name}"
+            ),
             Trouble::Other => format!(
                 "{name} does not do it ({}): it was asked for a {}",
                 brief(failure),

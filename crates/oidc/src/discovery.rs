@@ -113,7 +113,9 @@ impl Discovery {
                 .iter()
                 .any(|method| method == "S256")
         {
-            return Err(Fault::Refused("its metadata does not offer PKCE with S256"));
+            return Err(Fault::Refused(
+                "its metadata does not offer PKCE with S256 (require_pkce_metadata)",
+            ));
         }
         let permit = |url: &String| self.fetcher.permit(url);
         // We can do without these: one that may not be asked is as good as none.

@@ -113,6 +113,11 @@ impl Response {
             self.say(CACHE_CONTROL, "no-store");
             self.say(PRAGMA, "no-cache");
         }
+        // A REST API calls JSON what has no type. No JSON is empty (RFC 8259 §2), and clients
+        // that parse it take a revocation for failed.
+        if self.status != StatusCode::NOT_MODIFIED {
+            self.say(CONTENT_TYPE, "text/plain; charset=utf-8");
+        }
         self.say(X_CONTENT_TYPE_OPTIONS, "nosniff");
         // The callback's URL holds a code (RFC 9700 §4.2.4).
         self.say(REFERRER_POLICY, "no-referrer");

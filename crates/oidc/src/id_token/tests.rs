@@ -37,6 +37,20 @@ async fn a_good_token_of_each_configured_algorithm_is_taken() {
 }
 
 #[tokio::test]
+async fn a_time_may_have_a_fraction_and_a_token_hundreds_of_groups() {
+    let time = f64::from(u32::try_from(NOW.0).unwrap());
+    let dated = |auth_time: f64| json!({"auth_time": auth_time, "exp": time + 60.5});
+    assert_eq!(differing(json!({}), dated(time - 1.25)).await, Ok(()));
+    assert_eq!(differing(json!({}), dated(-1.25)).await, Err(MALFORMED));
+    let groups = |count| json!({"groups": vec!["1d3a4f0c-8f5e-4b1a-9a57-0e6f2c7b9d11"; count]});
+    assert_eq!(differing(json!({}), groups(500)).await, Ok(()));
+    assert_eq!(
+        differing(json!({}), groups(2_000)).await,
+        Err("the token is too long (over 64 KiB)")
+    );
+}
+
+#[tokio::test]
 async fn a_token_that_differs_in_its_header_is_refused() {
     // D10
     for header in [

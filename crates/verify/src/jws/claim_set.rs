@@ -105,22 +105,23 @@ impl ClaimSet {
     ///
     /// # Errors
     ///
-    /// [`JwsError::Claim`] if it is missing, or not an integer between 1970 and 9999.
+    /// [`JwsError::Claim`] if it is missing, or not a number between 1970 and 9999.
     pub fn time(&self, name: &'static str) -> Result<u64, JwsError> {
         self.optional_time(name)?.ok_or(JwsError::Claim(name))
     }
 
-    /// A time that may be left out, in whole seconds.
+    /// A time that may be left out, in seconds; a fraction is dropped (RFC 7519 §2 allows it).
     ///
     /// # Errors
     ///
-    /// [`JwsError::Claim`] if it is there and not an integer between 1970 and 9999.
+    /// [`JwsError::Claim`] if it is there and not a number between 1970 and 9999.
     pub fn optional_time(&self, name: &'static str) -> Result<Option<u64>, JwsError> {
         self.0
             .get(name)
             .map(|value| {
                 value
                     .as_u64()
+                    .or_else(|| value.as_f64().and_then(whole_seconds))
                     .filter(|time| *time <= LAST_TIME)
                     .ok_or(JwsError::Claim(name))
             })
@@ -157,6 +158,17 @@ impl ClaimSet {
             _ => Err(JwsError::LifetimeTooLong),
         }
     }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "what is no time is left out before, and the fraction on purpose"
+)]
+fn whole_seconds(time: f64) -> Option<u64> {
+    // What `LAST_TIME` is less than by far, and `f64` still holds exactly.
+    const BEYOND: f64 = 1e15;
+    (0.0..BEYOND).contains(&time).then_some(time as u64)
 }
 
 /// Names only: claims are personal data.

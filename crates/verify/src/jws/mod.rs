@@ -27,8 +27,9 @@ pub use claim_set::{ClaimSet, TimeRules};
 pub use key_set::{Key, KeySet, KeySetError};
 use object::StrictObject;
 
-/// Longer tokens are refused unread: no parser sees more than this.
-pub const MAX_TOKEN_LENGTH: usize = 16 * 1024;
+/// Longer tokens are refused unread: no parser sees more than this. Ours are far shorter;
+/// identity providers list hundreds of groups.
+pub const MAX_TOKEN_LENGTH: usize = 64 * 1024;
 
 /// A `kid` is the sender's text and only ever compared with the key set's own.
 const MAX_KEY_ID_LENGTH: usize = 200;
