@@ -67,9 +67,6 @@ pub async fn run(options: &Options) -> Result<Report, Fault> {
     .await?;
     let tokens = tokens(&system, options.tokens).await;
     peer_items::fill(&system, options.items).await?;
-    if options.peers {
-        peer_items::plant(&system, &tokens).await?;
-    }
     let bearer = |token: &str| event(&format!("Bearer {token}"));
     let events: Vec<_> = tokens.iter().map(|token| bearer(token)).collect();
     let junk = bearer(&"x".repeat(76));
@@ -88,6 +85,10 @@ pub async fn run(options: &Options) -> Result<Report, Fault> {
         let start = || Bootstrap::start(&program, system.environment(), output);
         let mut costs = BTreeMap::new();
         if program.role == Role::Authorizer {
+            if options.peers {
+                // Anew: what one peer has left in its items is not there for the next.
+                peer_items::plant(&system, &tokens).await?;
+            }
             let first_use = each_once(&mut start().await?, &events).await?;
             costs.insert(Case::FirstUse, first_use);
         }

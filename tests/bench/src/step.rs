@@ -270,7 +270,13 @@ fn config(system: &System) -> Config {
         grants = ["authorization_code", "refresh_token"]
         redirect_uris = ["https://app.example.com/cb"]
         scopes = ["openid", "profile", "orders:read"]
-
+        "#
+    .to_owned();
+    // What is asked for comes last, where it is found last.
+    for n in 1..system.audiences {
+        let _ = write!(text, "\n[[audiences]]\nid = \"service-{n}\"\n");
+    }
+    text += r#"
         [[audiences]]
         id = "orders"
         claims = ["name", "email", "roles"]
@@ -281,11 +287,7 @@ fn config(system: &System) -> Config {
         audience = "orders"
         scopes = ["orders:read"]
         roles = ["user"]
-        "#
-    .to_owned();
-    for n in 1..system.audiences {
-        let _ = write!(text, "\n[[audiences]]\nid = \"service-{n}\"\n");
-    }
+        "#;
     for n in 1..system.routes {
         let _ = write!(
             text,
