@@ -43,12 +43,6 @@ impl From<KeysUnavailable> for Fault {
 
 impl From<JwsError> for Fault {
     fn from(error: JwsError) -> Self {
-        if let JwsError::Claim(claim) = error {
-            tracing::info!(
-                claim,
-                "a token without a claim that it must have, or with one of another type"
-            );
-        }
         Self::Refused(match error {
             JwsError::Type => "the token is of another type",
             JwsError::Algorithm => "the token's algorithm is not accepted",
@@ -57,7 +51,13 @@ impl From<JwsError> for Fault {
             }
             JwsError::Signature => "the token's signature is wrong",
             JwsError::TooLong => "the token is too long (over 64 KiB)",
-            JwsError::Claim(_) => "a claim of the token is missing or malformed",
+            JwsError::Claim(claim) => {
+                tracing::info!(
+                    claim,
+                    "a token without a claim that it must have, or with one of another type"
+                );
+                "a claim of the token is missing or malformed"
+            }
             JwsError::Expired => "the token has expired",
             JwsError::NotYetValid | JwsError::IssuedInFuture => "the token is from the future",
             JwsError::LifetimeTooLong => "the token's lifetime is not acceptable",
