@@ -31,6 +31,7 @@ PSEUDO = {
     "AWS::NoValue": None,
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
+    "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/cloakroom/0a1b2c3d-0000-4000-8000-000000000001",
     "AWS::StackName": "cloakroom",
     "AWS::URLSuffix": "amazonaws.com",
 }
@@ -66,16 +67,18 @@ def load(kind: str) -> dict:
     return json.loads(json.dumps(load_cloudformation(TEMPLATES[kind].read_text())))
 
 
-def transform(template: dict) -> dict:
-    """What SAM makes of a template. Code is said to be in a bucket: the translator wants it so."""
+def transform(template: dict, uploads: dict | None = None, values: dict | None = None) -> dict:
+    """What SAM makes of a template. Code is said to be in a bucket, because the translator wants it
+    so: `uploads` are the names of its objects by logical id, where they matter. `values` are those of
+    the parameters."""
     template = copy.deepcopy(template)
-    for resource in template["Resources"].values():
+    for name, resource in template["Resources"].items():
         for place in ("CodeUri", "ContentUri"):
             if place in resource.get("Properties", {}):
-                resource["Properties"][place] = "s3://code/code.zip"
+                resource["Properties"][place] = "s3://code/" + (uploads or {}).get(name, "code.zip")
     translator = Translator({}, Parser(), boto_session=None)
     translator.sam_parser = Parser()
-    return json.loads(json.dumps(translator.translate(template, {})))
+    return json.loads(json.dumps(translator.translate(template, values or {})))
 
 
 def parameters(template: dict, chosen: dict | None = None) -> dict:
@@ -158,6 +161,11 @@ class Resolver:
                     return self(argument[1] if self.condition(argument[0]) else argument[2])
                 case "Fn::Join":
                     return argument[0].join(str(part) for part in self(argument[1]))
+                case "Fn::Select":
+                    index, parts = argument
+                    return self(parts)[int(index)]
+                case "Fn::Split":
+                    return self(argument[1]).split(argument[0])
                 case "Fn::FindInMap":
                     mapping, first, second = self(argument)
                     return self.template["Mappings"][mapping][first][second]

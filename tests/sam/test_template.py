@@ -271,10 +271,9 @@ class Templates(unittest.TestCase):
             for function in sam.FUNCTIONS:
                 name = function.lower()
                 self.assertEqual(resources[function]["Properties"]["CodeUri"], f"../functions/{name}")
-                self.assertEqual(
-                    resources[function]["Metadata"],
-                    {"BuildMethod": "rust-cargolambda", "BuildProperties": {"Binary": name}},
-                )
+                metadata = resources[function]["Metadata"]
+                self.assertEqual(metadata["BuildMethod"], "rust-cargolambda")
+                self.assertEqual(metadata["BuildProperties"], {"Binary": name})
 
     def test_sams_cache_sees_a_change_anywhere_in_the_workspace(self):
         # It goes by the files of CodeUri alone, following links: without functions/*/.workspace a
