@@ -559,6 +559,9 @@ pub fn one_verdict(config: &Config) -> Option<Vec<(String, String)>> {
 }
 
 #[cfg(test)]
+mod boundaries;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::testing::{config, grant_of, meta};

@@ -1,3 +1,4 @@
+mod boundaries;
 mod dpop;
 
 use super::*;

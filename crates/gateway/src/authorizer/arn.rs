@@ -210,6 +210,27 @@ mod tests {
     }
 
     #[test]
+    fn a_dollar_sign_names_a_stage_or_a_route_and_no_path() {
+        let at = "arn:aws:execute-api:eu-west-1:111122223333:abc123";
+        let arn = MethodArn::parse(format!("{at}/$default/$connect")).unwrap();
+        assert_eq!((arn.stage(), &*arn.method()), ("$default", "$connect"));
+        assert_eq!(arn.path(), "/");
+        // `${…}` is a variable in a policy.
+        for path in ["a$b", "$", "$connect", "$default/a", "a/$"] {
+            let arn = MethodArn::parse(format!("{at}/prod/GET/{path}")).unwrap();
+            assert_eq!(arn.alone(), None, "{path}");
+            assert_eq!(arn.of("GET", &format!("/{path}")), None, "{path}");
+        }
+        for text in [
+            "arn:aws:execute-api:eu-west-1:111122223333:abc$123/prod/GET/",
+            "arn:aws:execute-api:eu-$west-1:111122223333:abc123/prod/GET/",
+            "arn:aws:execute-api:eu-west-1:11112222333$:abc123/prod/GET/",
+        ] {
+            assert_eq!(MethodArn::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn d37_an_arn_of_another_shape_is_refused() {
         for text in [
             "",

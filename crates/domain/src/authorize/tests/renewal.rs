@@ -164,6 +164,47 @@ async fn an_answer_may_be_given_again_until_the_first_of_all_promises_ends() {
 }
 
 #[tokio::test]
+async fn an_answer_about_a_session_ends_with_its_idle_limit() {
+    let edge = Edge::new();
+    for (idle, expected) in [(NOW + 7, 7), (NOW + 600, 60)] {
+        let session = edge.session(idle);
+        let asked = edge
+            .authorizer
+            .authorize(Scheme::Session, session.expose(), "GET", ORDERS);
+        let Verdict::Allow(allowed) = asked.await.0 else {
+            panic!("the session is good");
+        };
+        assert_eq!(allowed.reusable_for, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_remembered_session_ends_where_its_claims_are_too_old() {
+    let edge = Edge::with(|config| {
+        let idp = &mut config.identity_providers[0];
+        (idp.claims_max_age, idp.claims_max_stale) = (Some(30), Some(60));
+    });
+    let claims_at = Some(UnixTime(NOW - 40));
+    let session = edge.token(|grant, meta| {
+        grant.kind = FamilyKind::Session;
+        (grant.client, grant.claims_at) = (None, claims_at);
+        (meta.kind, meta.client) = (TokenKind::Session, None);
+        meta.expires_at = grant.absolute_expires_at;
+        meta.idle_expires_at = Some(UnixTime(50_000));
+    });
+    // The claims of a client's grant are what the client was granted.
+    let granted = edge.token(|grant, meta| {
+        grant.claims_at = claims_at;
+        meta.expires_at = UnixTime(50_000);
+    });
+    for (later, expected) in [(0, "allow"), (19, "allow"), (1, "401 expired")] {
+        edge.clock.advance(later);
+        assert_eq!(edge.outcome(&session, ORDERS).await, expected);
+        assert_eq!(edge.outcome(&granted, ORDERS).await, "allow");
+    }
+}
+
+#[tokio::test]
 async fn the_fields_that_a_token_does_not_get_come_with_its_answer() {
     let edge = Edge::with(|config| {
         let mut route = config.routes[1].clone();

@@ -150,6 +150,23 @@ async fn a_bound_refresh_token_of_an_older_generation_ends_its_family_by_its_key
 }
 
 #[tokio::test]
+async fn d47_an_old_unbound_refresh_token_that_comes_with_a_proof_is_a_replay() {
+    let (desk, holder) = (Desk::new(), Holder::new());
+    let first = desk.pair().await;
+    let mut current = desk.refresh_with(refresh_of(&first), None).await.unwrap();
+    for _ in 0..2 {
+        current = desk.refresh_with(refresh_of(&current), None).await.unwrap();
+    }
+    let replayed = desk.refresh_with(refresh_of(&first), Some(&holder)).await;
+    assert_eq!(
+        replayed.unwrap_err(),
+        IssueError::InvalidGrant(GrantFault::Reused)
+    );
+    let record = desk.store.record(first.pair.access.family());
+    assert_eq!(record.state, FamilyState::Revoked);
+}
+
+#[tokio::test]
 async fn a_bound_refresh_token_in_another_clients_hands_ends_nothing_without_its_key() {
     let (desk, holder, thief) = (Desk::new(), Holder::new(), Holder::new());
     let first = desk.redeem_with(&desk.code(|_, _| {}), Some(&holder)).await;
