@@ -426,6 +426,7 @@ fn told(rejection: Rejection) -> &'static str {
         Rejection::Fault(TokenFault::ClientGone) => {
             "issued to a client that is no longer configured"
         }
+        Rejection::Fault(TokenFault::Retired) => "CLOAKROOM_MAC_KEYS does not list its MAC key",
         Rejection::Fault(TokenFault::Broken | TokenFault::Unreadable) => {
             "its seal does not open: the item was damaged or changed"
         }
@@ -461,9 +462,8 @@ async fn look_up(config: &Config, text: &str, now: UnixTime) -> Result<Found, Fa
         Err(error) => return Err(error.into()),
     };
     match grant::open(&record, &token, &roots, epoch, now) {
-        // Not "no": whoever has the right key can tell.
         Err(TokenFault::Unreadable) => Err(Failure::new(
-            "the token's item was sealed under a key that CLOAKROOM_MAC_KEYS does not name, or by a later release",
+            "the token's item was sealed by a later release",
         )),
         Err(fault) => Ok(Found::Bad(Rejection::Fault(fault), Some(family))),
         Ok(opened) => {

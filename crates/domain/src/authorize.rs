@@ -153,6 +153,7 @@ impl Rejection {
             Self::Replayed => "replayed",
             Self::Fault(TokenFault::Revoked) => "revoked",
             Self::Fault(TokenFault::Expired) => "expired",
+            Self::Fault(TokenFault::Retired) => "retired_key",
             Self::Fault(TokenFault::ClientGone) => "client_gone",
             Self::Fault(TokenFault::Broken | TokenFault::Unreadable) => "broken_seal",
             Self::Possession(fault) => fault.name(),
@@ -642,11 +643,7 @@ impl From<TokenFault> for Verdict {
     fn from(fault: TokenFault) -> Self {
         match fault {
             TokenFault::Unreadable => Self::Unavailable(Outage::UnknownSeal),
-            TokenFault::Unknown
-            | TokenFault::Revoked
-            | TokenFault::Expired
-            | TokenFault::ClientGone
-            | TokenFault::Broken => Self::Unauthorized(Rejection::Fault(fault)),
+            _ => Self::Unauthorized(Rejection::Fault(fault)),
         }
     }
 }

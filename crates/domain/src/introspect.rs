@@ -447,6 +447,7 @@ impl From<TokenFault> for No {
             TokenFault::Unknown
             | TokenFault::Revoked
             | TokenFault::Expired
+            | TokenFault::Retired
             | TokenFault::ClientGone
             | TokenFault::Broken => Rejection::Fault(fault).into(),
         }

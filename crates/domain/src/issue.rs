@@ -324,9 +324,13 @@ where
         let owner = match grant::open_whatever_its_state(&record, &token, &roots) {
             Ok(opened) => opened.meta.client,
             Err(TokenFault::Unreadable) => return Err(TokenFault::Unreadable.into()),
-            // A used refresh token of an older generation has no entry any more,
-            // but whoever holds it was its client.
-            Err(_) if record.spent.contains(&token.digest()) => Some(record.client.clone()),
+            // The MAC key may be listed again. And a used refresh token of an older
+            // generation has no entry any more, but whoever holds it was its client.
+            Err(fault)
+                if fault == TokenFault::Retired || record.spent.contains(&token.digest()) =>
+            {
+                Some(record.client.clone())
+            }
             // Somebody wrote to the table. The client holds a token of a login that is its
             // own, by all that can still be read: what it asks for is done.
             Err(TokenFault::Broken) if record.client == client.id => {
@@ -726,7 +730,7 @@ where
         let public = client.kind == ClientKind::Public;
         let refresh_key = reach.cnf.clone().filter(|_| public);
         let sealer = Sealer {
-            root: roots.by_id(&record.root).ok_or(TokenFault::Unreadable)?,
+            root: roots.of(record)?,
             family: record.id,
             data_key: opened.data_key,
             entropy: &self.world,
@@ -934,7 +938,7 @@ impl Minted {
         roots: &RootKeys,
         entropy: &impl Entropy,
     ) -> Result<crate::seal::Sealed, IssueError> {
-        let root = roots.by_id(&record.root).ok_or(TokenFault::Unreadable)?;
+        let root = roots.of(record)?;
         Ok(grant::seal_successor(root, token, &self.pair, entropy)?)
     }
 
@@ -1037,7 +1041,7 @@ impl From<InvalidTarget> for IssueError {
 impl From<TokenFault> for IssueError {
     fn from(fault: TokenFault) -> Self {
         Self::InvalidGrant(match fault {
-            TokenFault::Unknown => GrantFault::Unknown,
+            TokenFault::Unknown | TokenFault::Retired => GrantFault::Unknown,
             TokenFault::Revoked => GrantFault::Revoked,
             TokenFault::Expired => GrantFault::Expired,
             TokenFault::ClientGone => GrantFault::OtherClient,

@@ -19,6 +19,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use std::fmt;
 use zeroize::Zeroizing;
 
+mod roots;
+pub use roots::RootKeys;
+
 /// The message whose MAC is the root.
 pub const ROOT_MESSAGE: &[u8] = b"cloakroom/root/v1";
 
@@ -86,35 +89,6 @@ impl RootKey {
 impl fmt::Debug for RootKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RootKey({})", self.id)
-    }
-}
-
-/// The current root key and those that still open what they sealed.
-#[derive(Debug)]
-pub struct RootKeys {
-    current: RootKey,
-    others: Vec<RootKey>,
-}
-
-impl RootKeys {
-    /// `current` seals; all open.
-    pub fn new(current: RootKey, others: Vec<RootKey>) -> Self {
-        Self { current, others }
-    }
-
-    /// The key that seals.
-    pub fn current(&self) -> &RootKey {
-        &self.current
-    }
-
-    /// The key that an item names.
-    pub fn by_id(&self, id: &str) -> Option<&RootKey> {
-        self.iter().find(|key| key.id == id)
-    }
-
-    /// All of them, the current one first.
-    pub fn iter(&self) -> impl Iterator<Item = &RootKey> {
-        std::iter::once(&self.current).chain(&self.others)
     }
 }
 

@@ -7,7 +7,7 @@ use aws_sdk_kms::Client;
 use aws_sdk_kms::operation::generate_mac::GenerateMacOutput;
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::MacAlgorithmSpec;
-use cloakroom_domain::ports::{Roots, SignError};
+use cloakroom_domain::ports::{Clock, Roots, SignError};
 use cloakroom_domain::seal::{ROOT_MESSAGE, RootKey, RootKeys};
 use std::sync::Arc;
 use tokio::sync::OnceCell;
@@ -54,7 +54,7 @@ impl KmsRoots {
         for arn in others {
             older.push(self.ask(arn).await?);
         }
-        Ok(RootKeys::new(current, older))
+        Ok(RootKeys::new(current, older).loaded_at(crate::world().now()))
     }
 
     async fn ask(&self, arn: &str) -> Result<RootKey, SignError> {

@@ -943,12 +943,13 @@ fn forge(edge: &Edge, root: &RootKey) -> (FamilyRecord, OpaqueToken) {
 }
 
 #[tokio::test]
-async fn a_family_sealed_under_a_key_that_is_not_ours_is_unavailable() {
-    // It may be one of ours to which this function was not given the key.
+async fn a_family_sealed_under_a_key_that_is_not_listed_is_refused() {
     let edge = Edge::new();
-    let (record, token) = forge(&edge, &root(9));
-    edge.store.insert(record);
-    assert_eq!(edge.outcome(&token, ORDERS).await, "503 unknown_seal");
+    for (sealed_by, expected) in [(root(1), "allow"), (root(9), "401 retired_key")] {
+        let (record, token) = forge(&edge, &sealed_by);
+        edge.store.insert(record);
+        assert_eq!(edge.outcome(&token, ORDERS).await, expected);
+    }
 }
 
 #[tokio::test]

@@ -459,7 +459,7 @@ async fn whatever_fails_the_answer_is_unavailable_and_never_inactive() {
 }
 
 #[tokio::test]
-async fn a_family_sealed_under_a_key_that_is_not_ours_is_unavailable() {
+async fn a_family_sealed_under_a_key_that_is_not_listed_is_inactive() {
     let desk = Desk::new();
     let foreign = RootKeys::new(root(9), vec![]);
     let (record, token) = new_family(
@@ -471,10 +471,8 @@ async fn a_family_sealed_under_a_key_that_is_not_ours_is_unavailable() {
     .unwrap();
     desk.store.insert(record);
     let answer = desk.describe("server", token.expose(), None).await;
-    assert_eq!(
-        answer.unwrap_err(),
-        IntrospectError::Unavailable(Outage::UnknownSeal)
-    );
+    let retired = Inactive::Token(Rejection::Fault(TokenFault::Retired));
+    assert!(matches!(answer, Ok(Answer::Inactive(why)) if why == retired));
 }
 
 // RFC 9701.

@@ -19,7 +19,7 @@ use crate::family::{
     Change, Condition, FamilyId, FamilyKind, FamilyRecord, FamilyState, MAX_TOKENS, TokenEntry,
     TokenState, Transition,
 };
-use crate::grant::{self, Grant, Opened, Sealer, TokenFault, TokenMeta, TokenPair, new_family};
+use crate::grant::{self, Grant, Opened, Sealer, TokenMeta, TokenPair, new_family};
 use crate::jwt;
 use crate::ports::{
     Clock, CreateError, CreateFamily, FindFamily, IdpError, ReadEpoch, Roots, UpdateError,
@@ -277,10 +277,7 @@ where
             return Err(IssueError::TooManyTokens);
         }
         let sealer = Sealer {
-            root: exchange
-                .roots
-                .by_id(&record.root)
-                .ok_or(TokenFault::Unreadable)?,
+            root: exchange.roots.of(record)?,
             family: record.id,
             data_key: opened.data_key,
             entropy: &self.world,

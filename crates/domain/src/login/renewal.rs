@@ -10,7 +10,7 @@ use super::LoginService;
 use super::session::SessionError;
 use crate::config::IdentityProviderConfig;
 use crate::family::{Change, Condition, FamilyRecord, FamilyState, TokenState, Transition};
-use crate::grant::{self, Grant, Opened, Sealer, TokenFault};
+use crate::grant::{self, Grant, Opened, Sealer};
 use crate::ports::{
     CreateFamily, FindFamily, IdentityProviders, ReadEpoch, Renewal, RenewalError, Renewed, Roots,
     UpdateError, UpdateFamily, UseOnce,
@@ -157,10 +157,7 @@ where
         };
         let version = record.claims_version.saturating_add(1);
         let sealer = Sealer {
-            root: session
-                .roots
-                .by_id(&record.root)
-                .ok_or(TokenFault::Unreadable)?,
+            root: session.roots.of(record)?,
             family: record.id,
             data_key: session.opened.data_key.clone(),
             entropy: &self.world,

@@ -167,7 +167,7 @@ where
             ..opened.meta
         };
         let sealer = Sealer {
-            root: roots.by_id(&record.root).ok_or(TokenFault::Unreadable)?,
+            root: roots.of(record)?,
             family: record.id,
             data_key: opened.data_key,
             entropy: &self.world,
@@ -236,7 +236,7 @@ where
             ..session
         };
         let sealer = Sealer {
-            root: roots.by_id(&record.root).ok_or(TokenFault::Unreadable)?,
+            root: roots.of(&record)?,
             family: record.id,
             data_key,
             entropy: &self.world,
@@ -406,6 +406,7 @@ impl From<TokenFault> for SessionError {
             TokenFault::Unknown
             | TokenFault::Revoked
             | TokenFault::Expired
+            | TokenFault::Retired
             | TokenFault::ClientGone => Self::NoSession,
         }
     }

@@ -2,6 +2,7 @@ use super::*;
 use crate::config::Config;
 use crate::delegation::MayAct;
 use crate::family::FamilyState;
+use crate::grant::TokenFault;
 use crate::issue::Revocation;
 use crate::ports::Vouched;
 use crate::testing::{
