@@ -484,24 +484,54 @@ def unknown_metrics(resources: dict) -> list[str]:
     functions = {"authorizer", "login", "session", "token", "jwks"}
     stacks = {function_environment(resources, function)["CLOAKROOM_STACK"] for function in FUNCTIONS}
 
-    def fed(metric: str, dimensions: dict) -> bool:
+    own_api = api_dimensions(resources)
+
+    def fed(namespace: str, metric: str, dimensions: dict) -> bool:
+        if namespace == "AWS/ApiGateway":
+            return any(metric in names and dimensions == one for names, one in own_api)
+        if namespace == "AWS/Lambda":
+            return dimensions.keys() == {"FunctionName"} and dimensions["FunctionName"] in {f"<{one}>" for one in FUNCTIONS}
         return (
-            set(dimensions) == known.get(metric)
+            namespace == "Cloakroom"
+            and set(dimensions) == known.get(metric)
             and {dimensions["stack"]} == stacks
             and dimensions.get("function", "jwks") in functions
         )
 
     wrong = []
     for name, alarm in of_type(resources, "AWS::CloudWatch::Alarm").items():
-        dimensions = {one["Name"]: one["Value"] for one in alarm["Dimensions"]}
-        if alarm["Namespace"] == "Cloakroom" and not fed(alarm["MetricName"], dimensions):
-            wrong.append(f"{name}: nobody feeds {alarm['MetricName']} {dimensions}")
+        for metric in watched(alarm):
+            if not fed(*metric):
+                wrong.append(f"{name}: nobody feeds {metric}")
     board = json.loads(resources["Dashboard"]["Properties"]["DashboardBody"])
     for widget in board["widgets"]:
         for metric in widget["properties"]["metrics"]:
-            if metric[0] == "Cloakroom" and not fed(metric[1], dict(zip(metric[2::2], metric[3::2]))):
+            if metric[0] == "Cloakroom" and not fed(metric[0], metric[1], dict(zip(metric[2::2], metric[3::2]))):
                 wrong.append(f"the dashboard: nobody feeds {metric}")
     return wrong
+
+
+def api_dimensions(resources: dict) -> list[tuple[set, dict]]:
+    """What API Gateway counts for this API's stage: names of metrics, and their dimensions."""
+    both = {"Count", "IntegrationLatency", "Latency"}
+    rest = [
+        ({"4XXError", "5XXError"} | both, {"ApiName": body(resources)["info"]["title"], "Stage": stage["StageName"]})
+        for stage in of_type(resources, "AWS::ApiGateway::Stage").values()
+    ]
+    http = [
+        ({"4xx", "5xx"} | both, {"ApiId": "<Api>", "Stage": stage["StageName"]})
+        for stage in of_type(resources, "AWS::ApiGatewayV2::Stage").values()
+    ]
+    return rest + http
+
+
+def watched(alarm: dict) -> list[tuple[str, str, dict]]:
+    """`(namespace, metric, dimensions)` of every metric that an alarm looks at."""
+    stats = [query["MetricStat"]["Metric"] for query in alarm.get("Metrics", []) if "MetricStat" in query]
+    return [
+        (one["Namespace"], one["MetricName"], {pair["Name"]: pair["Value"] for pair in one.get("Dimensions", [])})
+        for one in stats or [alarm]
+    ]
 
 
 def everything(kind: str, template: dict, resources: dict, settings: dict) -> list[str]:

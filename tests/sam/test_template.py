@@ -308,6 +308,8 @@ class Templates(unittest.TestCase):
             "http": set(),
         }
         api = {"Api", "ApiDomain", "ApiMapping", "Dashboard", "Distribution", "EdgeFunction"}
+        # The two kinds of API count under other names.
+        api |= {"ApiErrorsAlarm", "ApiErrorsHourlyAlarm", "NoTrafficAlarm"}
         self.assertEqual(set(rest["Resources"]) - own["rest"], set(http["Resources"]) - own["http"])
         # A REST API has WAF to tell CloudFront from others.
         del http["Resources"]["Authorizer"]["Properties"]["Environment"]["Variables"]["CLOAKROOM_ORIGIN_SECRET"]
@@ -660,6 +662,22 @@ class Broken(unittest.TestCase):
             resources["RefreshReuseAlarm"]["Properties"]["Dimensions"][0]["Value"] = "another"
 
         self.assertIn("nobody feeds", self.found(another_stack))
+
+        def in_math(resources):
+            (answered,) = (one for one in resources["AuthorizerErrorsAlarm"]["Properties"]["Metrics"] if one["Id"] == "answered")
+            answered["MetricStat"]["Metric"]["MetricName"] = "ErrorAnswer"
+
+        self.assertIn("nobody feeds", self.found(in_math))
+
+        def no_function(resources):
+            resources["TokenFailedAlarm"]["Properties"]["Dimensions"][0]["Value"] = "token"
+
+        self.assertIn("nobody feeds", self.found(no_function))
+
+        def other_kind(resources):
+            resources["ApiErrorsAlarm"]["Properties"]["Metrics"][1]["MetricStat"]["Metric"]["MetricName"] = "5xx"
+
+        self.assertIn("nobody feeds", self.found(other_kind))
 
         def by_function(resources):
             dimensions = resources["CsrfRefusalsAlarm"]["Properties"]["Dimensions"]

@@ -189,6 +189,11 @@ pub struct Opened {
     pub subject_tag: String,
 }
 
+impl TokenFault {
+    /// How [`TokenFault::Unreadable`] is logged, by which telemetry counts it.
+    pub const UNREADABLE: &str = "sealed in an unknown way";
+}
+
 /// Why a token is no good.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum TokenFault {

@@ -1046,7 +1046,7 @@ impl From<TokenFault> for IssueError {
             TokenFault::Expired => GrantFault::Expired,
             TokenFault::ClientGone => GrantFault::OtherClient,
             TokenFault::Broken => GrantFault::Broken,
-            TokenFault::Unreadable => return Self::Unavailable("sealed in an unknown way"),
+            TokenFault::Unreadable => return Self::Unavailable(TokenFault::UNREADABLE),
         })
     }
 }
@@ -1056,7 +1056,7 @@ impl From<StoreError> for IssueError {
         Self::Unavailable(match error {
             StoreError::Throttled(_) => "the store throttled",
             StoreError::Unavailable(_) => "the store is unavailable",
-            StoreError::Malformed(_) => "an item is malformed",
+            StoreError::Malformed(_) => StoreError::MALFORMED,
         })
     }
 }

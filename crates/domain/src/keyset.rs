@@ -197,6 +197,12 @@ impl KeySet {
         ))
     }
 
+    /// When the last of its keys stops signing.
+    pub fn signs_until(&self) -> UnixTime {
+        let ends = self.keys.iter().map(|key| key.sign_until);
+        ends.max().unwrap_or_default()
+    }
+
     /// The key that signs at `now`.
     pub fn signing(&self, now: UnixTime) -> Option<&DataKey> {
         self.keys

@@ -545,7 +545,7 @@ impl From<StoreError> for LoginError {
         Self::Unavailable(match error {
             StoreError::Throttled(_) => "the store throttled",
             StoreError::Unavailable(_) => "the store is unavailable",
-            StoreError::Malformed(_) => "an item is malformed",
+            StoreError::Malformed(_) => StoreError::MALFORMED,
         })
     }
 }

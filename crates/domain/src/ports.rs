@@ -76,6 +76,11 @@ pub enum StoreError {
     Malformed(&'static str),
 }
 
+impl StoreError {
+    /// How [`StoreError::Malformed`] is logged, by which telemetry counts it.
+    pub const MALFORMED: &str = "an item is malformed";
+}
+
 /// Finds a family. IAM: `dynamodb:GetItem`.
 pub trait FindFamily: Send + Sync {
     /// Reads a family by one strongly consistent read.
@@ -236,6 +241,12 @@ pub trait Signer: Send + Sync {
         true
     }
 
+    /// Data-key mode: whole days until the last key of the key set stops signing, as of
+    /// the last time that the set was asked for. `None` if nothing ends.
+    fn days_left(&self) -> Option<u64> {
+        None
+    }
+
     /// The key that signs at `now`, fixed before signing.
     ///
     /// # Errors
@@ -306,6 +317,11 @@ impl From<StoreError> for SignError {
 
 /// Reads public keys. IAM: `kms:GetPublicKey`.
 pub trait PublicKeys: Send + Sync {
+    /// As [`Signer::days_left`].
+    fn days_left(&self) -> Option<u64> {
+        None
+    }
+
     /// The public JWKs to publish, first the one that signs.
     ///
     /// # Errors

@@ -60,9 +60,16 @@ where
     W: Fn(&str) + Send + Sync + 'static,
 {
     let ours = LevelFilter::from_level(level);
+    // Alarms are on metrics, so in Lambda those are written whatever is asked for. A person
+    // who asks for less gets less.
+    let metrics = match format {
+        Format::Json => ours.max(LevelFilter::INFO),
+        Format::Plain => ours,
+    };
     let targets = Targets::new()
         .with_default(ours.min(LevelFilter::WARN))
         .with_target("cloakroom", ours)
+        .with_target(decision::TARGET, metrics)
         // Says in other words what the decision's line has said.
         .with_target("lambda_runtime::layers::panic", LevelFilter::OFF)
         // The embedded DynamoDB warns of every refused condition, which is how codes and
@@ -169,8 +176,31 @@ mod tests {
     }
 
     #[test]
-    fn a_decision_below_the_level_is_not_written() {
-        assert!(logged(Level::WARN, Format::Json, || decision().emit()).is_empty());
+    fn metrics_do_not_obey_the_level_and_details_do() {
+        let document = |level| -> serde_json::Value {
+            let lines = logged(level, Format::Json, || decision().emit());
+            let [line] = lines.as_slice() else {
+                panic!("{level}: {lines:?}")
+            };
+            let mut document: serde_json::Value = serde_json::from_str(line).unwrap();
+            document["_aws"]["Timestamp"].take();
+            document
+        };
+        let mut full = document(Level::INFO);
+        for level in [Level::DEBUG, Level::TRACE] {
+            assert_eq!(document(level), full, "{level}");
+        }
+        let fields = full.as_object_mut().unwrap();
+        fields.remove("request_id").unwrap();
+        fields.remove("first_use").unwrap();
+        for level in [Level::WARN, Level::ERROR] {
+            assert_eq!(document(level), full, "{level}");
+        }
+    }
+
+    #[test]
+    fn a_person_who_asks_for_less_gets_no_decisions() {
+        assert!(logged(Level::WARN, Format::Plain, || decision().emit()).is_empty());
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct Handler<S, G, R> {
     config: Arc<Config>,
     origin_secret: Option<OriginSecret>,
     budget: Duration,
-    authorizer: Authorizer<Metered<S>, Metered<G>, R>,
+    authorizer: Authorizer<Metered<S>, Metered<G>, Metered<R>>,
     meter: Meter,
 }
 
@@ -83,7 +83,7 @@ where
                 not_before,
                 Metered::new(store, meter.clone()),
                 Metered::new(signer, meter.clone()),
-                roots,
+                Metered::new(roots, meter.clone()),
                 world,
             ),
             config,
@@ -127,6 +127,7 @@ where
         let Ok(mut event) = AuthorizerEvent::parse(event) else {
             Decision::new("authorizer", "unauthorized")
                 .word("reason", "unknown_event")
+                .count(Metric::ErrorAnswers, 1)
                 .emit();
             return Err(FunctionFailure::Unauthorized);
         };
@@ -150,7 +151,7 @@ where
                 (answer, Some(Unfit::TooLong(largest)))
             }
         };
-        self.log(&event, &outcome, unfit);
+        self.log(&event, &outcome, unfit, result.is_err());
         result
     }
 
@@ -229,7 +230,13 @@ where
         }
     }
 
-    fn log(&self, event: &AuthorizerEvent<'_>, outcome: &Outcome, unfit: Option<Unfit>) {
+    fn log(
+        &self,
+        event: &AuthorizerEvent<'_>,
+        outcome: &Outcome,
+        unfit: Option<Unfit>,
+        is_error: bool,
+    ) {
         let (name, reason) = match unfit {
             Some(_) => ("unavailable", "answer_unfit"),
             None => outcome.names(),
@@ -261,6 +268,9 @@ where
             Some(CameFrom::Memory) => line = line.count(Metric::JwtMemoryHits, 1),
             Some(CameFrom::Item) => line = line.count(Metric::JwtItemHits, 1),
             Some(CameFrom::Made) | None => {}
+        }
+        if is_error {
+            line = line.count(Metric::ErrorAnswers, 1);
         }
         if let Some(metric) = outcome.alarm() {
             line = line.count(metric, 1);
@@ -348,9 +358,6 @@ impl Outcome {
             )) => Some(Metric::Replay),
             Judged::Rules(Verdict::Unavailable(Outage::UnknownSeal)) => Some(Metric::UnknownFormat),
             Judged::Rules(Verdict::Unavailable(Outage::KeySet)) => Some(Metric::SealsBroken),
-            Judged::Rules(Verdict::Unavailable(
-                Outage::StoreThrottled | Outage::SignerThrottled,
-            )) => Some(Metric::Throttled),
             Judged::Forbidden("csrf") => Some(Metric::CsrfRefusals),
             Judged::Rules(_) | Judged::Forbidden(_) | Judged::Unauthorized(_) => None,
         }

@@ -40,9 +40,8 @@ where
             Err(error) => {
                 let mut line = self.line(request, "backchannel_logout", error.name());
                 match error {
-                    LoginError::Refused(why) | LoginError::Unavailable(why) => {
-                        line = line.word("reason", why);
-                    }
+                    LoginError::Refused(why) => line = line.word("reason", why),
+                    LoginError::Unavailable(why) => line = line.because(why),
                     LoginError::Replayed => line = line.count(Metric::Replay, 1),
                     _ => {}
                 }

@@ -25,7 +25,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Handler<S, R, P> {
     config: Arc<Config>,
-    service: LoginService<Metered<S>, R, Metered<P>>,
+    service: LoginService<Metered<S>, Metered<R>, Metered<P>>,
     meter: Meter,
 }
 
@@ -46,6 +46,7 @@ where
     ) -> Self {
         let meter = Meter::default();
         let store = Metered::new(store, meter.clone());
+        let roots = Metered::new(roots, meter.clone());
         let providers = Metered::new(providers, meter.clone());
         let service = LoginService::new(
             Arc::clone(&config),
@@ -138,9 +139,8 @@ impl<S, R, P> Handler<S, R, P> {
     fn login_failed(&self, request: &Request, error: LoginError, return_to: &str) -> Response {
         let mut line = self.line(request, "login", error.name());
         match error {
-            LoginError::Refused(why) | LoginError::Unavailable(why) => {
-                line = line.word("reason", why);
-            }
+            LoginError::Refused(why) => line = line.word("reason", why),
+            LoginError::Unavailable(why) => line = line.because(why),
             LoginError::Replayed => line = line.count(Metric::Replay, 1),
             LoginError::UnknownProvider
             | LoginError::ChoiceNeeded

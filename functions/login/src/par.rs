@@ -94,9 +94,7 @@ where
                 Ok(Response::json(StatusCode::CREATED, &body))
             }
             Err(PushError::Unavailable(why)) => {
-                self.line(request, "par", "unavailable")
-                    .word("reason", why)
-                    .emit();
+                self.line(request, "par", "unavailable").because(why).emit();
                 Err(OAuthError::TemporarilyUnavailable)
             }
             Err(error) => Err(refused(to_oauth(error))),

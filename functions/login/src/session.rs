@@ -184,7 +184,7 @@ where
     fn session_failed(&self, request: &Request, error: SessionError) -> Response {
         let mut line = self.line(request, "session", error.name());
         if let SessionError::Unavailable(why) = error {
-            line = line.word("reason", why);
+            line = line.because(why);
         }
         if error == SessionError::Broken {
             line = line.count(Metric::SealsBroken, 1);

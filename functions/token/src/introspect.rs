@@ -2,7 +2,7 @@
 //! call of phantom-token gateways, whose answer is the access token's JWT.
 
 use crate::Handler;
-use cloakroom_domain::authorize::Origin;
+use cloakroom_domain::authorize::{Origin, Outage};
 use cloakroom_domain::config::ClientConfig;
 use cloakroom_domain::introspect::{
     Answer, Facts, Inactive, IntrospectError, Introspection, Question,
@@ -128,9 +128,14 @@ where
                 line = line.id(key, value);
             }
         }
-        if matches!(outcome, Ok(Some(why)) if why.is_alarming()) {
-            line = line.count(Metric::SealsBroken, 1);
-        }
+        line = match outcome {
+            Ok(Some(why)) if why.is_alarming() => line.count(Metric::SealsBroken, 1),
+            Err(IntrospectError::Unavailable(Outage::KeySet)) => line.count(Metric::SealsBroken, 1),
+            Err(IntrospectError::Unavailable(Outage::UnknownSeal)) => {
+                line.count(Metric::UnknownFormat, 1)
+            }
+            _ => line,
+        };
         if facts.jwt == Some(Origin::Item) {
             line = line.count(Metric::JwtItemHits, 1);
         }

@@ -28,8 +28,8 @@ use std::sync::Arc;
 /// The function.
 #[derive(Debug)]
 pub struct Handler<S, G, R, V> {
-    service: TokenService<Metered<S>, Arc<R>>,
-    introspector: Introspector<Metered<S>, Metered<G>, Arc<R>>,
+    service: TokenService<Metered<S>, Arc<Metered<R>>>,
+    introspector: Introspector<Metered<S>, Metered<G>, Arc<Metered<R>>>,
     /// Whose word is believed about assertions and ID tokens.
     verifier: V,
     meter: Meter,
@@ -70,7 +70,8 @@ where
         S: Clone,
     {
         let meter = Meter::default();
-        let (store, roots) = (Metered::new(store, meter.clone()), Arc::new(roots));
+        let store = Metered::new(store, meter.clone());
+        let roots = Arc::new(Metered::new(roots, meter.clone()));
         let introspector = Introspector::new(
             Arc::clone(&config),
             not_before,
@@ -341,7 +342,7 @@ fn log_failure(line: Decision, error: IssueError) -> Decision {
             .count(Metric::Replay, 1),
         IssueError::InvalidProof(fault) => line.word("reason", fault.name()),
         IssueError::InvalidScope => line.word("reason", "invalid_scope"),
-        IssueError::Unavailable(why) => line.word("reason", why),
+        IssueError::Unavailable(why) => line.because(why),
         IssueError::InvalidTarget => line.word("reason", "invalid_target"),
         IssueError::TooManyTokens => line.word("reason", "too_many_tokens"),
         IssueError::InvalidSubject(fault) => {

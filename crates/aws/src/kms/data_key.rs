@@ -107,6 +107,10 @@ impl<S: ReadKeySet> Signer for DataKeySigner<S> {
         false
     }
 
+    fn days_left(&self) -> Option<u64> {
+        self.sets.days_left()
+    }
+
     async fn signing_key(&self, now: UnixTime) -> Result<SigningKey, SignError> {
         let set = self.sets.key_set(now).await?;
         let key = set.signing(now).ok_or(KeySetFault::Retired)?;
@@ -144,6 +148,10 @@ impl<S> fmt::Debug for DataKeyPublicKeys<S> {
 }
 
 impl<S: ReadKeySet> PublicKeys for DataKeyPublicKeys<S> {
+    fn days_left(&self) -> Option<u64> {
+        self.sets.days_left()
+    }
+
     async fn public_keys(&self) -> Result<Vec<PublicJwk>, SignError> {
         let now = self.clock.now();
         let set = self.sets.key_set(now).await?;

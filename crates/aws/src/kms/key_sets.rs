@@ -15,6 +15,7 @@ use cloakroom_domain::keyset::{
 use cloakroom_domain::ports::{ReadKeySet, SignError};
 use cloakroom_domain::time::UnixTime;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, OnceCell};
 
 /// How long after a record could not be had, while there is an older one to go on
@@ -54,8 +55,13 @@ pub struct KeySets<S> {
     least_serial: u64,
     public_key: OnceCell<Vec<u8>>,
     held: Mutex<Option<Held>>,
+    /// See [`KeySets::days_left`].
+    days_left: AtomicU64,
     breaker: Breaker,
 }
+
+/// Nothing was read yet.
+const UNKNOWN: u64 = u64::MAX;
 
 /// A record that was believed.
 #[derive(Clone, Debug)]
@@ -94,6 +100,7 @@ impl<S: ReadKeySet> KeySets<S> {
             least_serial,
             public_key: OnceCell::new_with(known),
             held: Mutex::new(None),
+            days_left: AtomicU64::new(UNKNOWN),
             breaker: Breaker::default(),
         }
     }
@@ -104,7 +111,16 @@ impl<S: ReadKeySet> KeySets<S> {
     ///
     /// When there is none that may be believed.
     pub async fn key_set(&self, now: UnixTime) -> Result<Arc<KeySet>, SignError> {
-        Ok(self.in_force(now).await?.set)
+        let set = self.in_force(now).await?.set;
+        let days = set.signs_until().since(now) / 86_400;
+        self.days_left.store(days, Ordering::Relaxed);
+        Ok(set)
+    }
+
+    /// Whole days until the last key stopped signing, as of the last
+    /// [`KeySets::key_set`]; `None` before there was one.
+    pub fn days_left(&self) -> Option<u64> {
+        Some(self.days_left.load(Ordering::Relaxed)).filter(|days| *days != UNKNOWN)
     }
 
     /// The record in force at `now`. An environment that has one goes on with it
@@ -205,8 +221,7 @@ impl Held {
 
 /// Without a rotation in time nothing signs.
 fn warn_of_the_end(set: &KeySet, now: UnixTime) {
-    let end = set.keys.iter().map(|key| key.sign_until).max();
-    let left = end.unwrap_or_default().since(now);
+    let left = set.signs_until().since(now);
     if left < super::ROTATE_BEFORE {
         tracing::warn!(
             hours = left / 3600,

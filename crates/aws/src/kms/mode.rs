@@ -86,6 +86,13 @@ impl<S: ReadKeySet> Signer for JwtSigner<S> {
         }
     }
 
+    fn days_left(&self) -> Option<u64> {
+        match self {
+            Self::Kms(signer) => signer.days_left(),
+            Self::DataKey(signer) => signer.days_left(),
+        }
+    }
+
     async fn signing_key(&self, now: UnixTime) -> Result<SigningKey, SignError> {
         match self {
             Self::Kms(signer) => signer.signing_key(now).await,
@@ -134,6 +141,13 @@ impl<S: ReadKeySet> JwtPublicKeys<S> {
 }
 
 impl<S: ReadKeySet> PublicKeys for JwtPublicKeys<S> {
+    fn days_left(&self) -> Option<u64> {
+        match self {
+            Self::Kms(keys) => keys.days_left(),
+            Self::DataKey(keys) => keys.days_left(),
+        }
+    }
+
     async fn public_keys(&self) -> Result<Vec<PublicJwk>, SignError> {
         match self {
             Self::Kms(keys) => keys.public_keys().await,

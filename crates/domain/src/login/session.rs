@@ -401,7 +401,7 @@ impl From<StoreError> for SessionError {
 impl From<TokenFault> for SessionError {
     fn from(fault: TokenFault) -> Self {
         match fault {
-            TokenFault::Unreadable => Self::Unavailable("sealed in an unknown way"),
+            TokenFault::Unreadable => Self::Unavailable(TokenFault::UNREADABLE),
             TokenFault::Broken => Self::Broken,
             TokenFault::Unknown
             | TokenFault::Revoked

@@ -2,10 +2,18 @@
 
 use super::meter::{Call, Tally};
 use super::metric::Metric;
+use cloakroom_domain::grant::TokenFault;
+use cloakroom_domain::ports::StoreError;
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-pub(super) const TARGET: &str = "cloakroom::decision";
+/// The target of the lines themselves: [`subscriber`] lets them pass at every level.
+///
+/// [`subscriber`]: super::subscriber
+pub(super) const TARGET: &str = "cloakroom::metrics";
+
+/// The target of what a line says beside its metrics: it obeys `CLOAKROOM_LOG`.
+const DETAILS: &str = "cloakroom::decision";
 
 /// CloudWatch takes no more values of one metric from one line.
 const MAX_VALUES: usize = 100;
@@ -21,6 +29,8 @@ pub struct Decision {
     /// The line as far as it is known.
     line: String,
     metrics: Vec<(Metric, Number)>,
+    /// Whether the line says more than its metrics.
+    details: bool,
 }
 
 /// A value of a metric.
@@ -36,8 +46,13 @@ const METRICS: usize = 8;
 
 impl Decision {
     /// A decision of `function`. `outcome` is a dimension of the metrics: one of few
-    /// words.
+    /// words. `unavailable` is also counted as [`Metric::Unavailable`].
     pub fn new(function: &'static str, outcome: &'static str) -> Self {
+        let details = tracing::enabled!(target: DETAILS, tracing::Level::INFO);
+        Self::begin(function, outcome, details)
+    }
+
+    fn begin(function: &'static str, outcome: &'static str, details: bool) -> Self {
         let mut line = String::with_capacity(LENGTH);
         line.push_str(r#"{"function":""#);
         line.push_str(function);
@@ -46,52 +61,66 @@ impl Decision {
         line.push('"');
         let mut metrics = Vec::with_capacity(METRICS);
         metrics.push((Metric::Decisions, Number::Count(1)));
-        Self { line, metrics }
+        if outcome == "unavailable" {
+            metrics.push((Metric::Unavailable, Number::Count(1)));
+        }
+        Self {
+            line,
+            metrics,
+            details,
+        }
     }
 
     /// Adds a word of ours.
-    pub fn word(mut self, key: &'static str, word: &'static str) -> Self {
-        self.key(key);
-        self.text(word);
-        self
+    pub fn word(self, key: &'static str, word: &'static str) -> Self {
+        self.detail(key, |line| line.text(word))
+    }
+
+    /// Adds why a request could not be decided. An item that this release cannot read is
+    /// counted, too.
+    pub fn because(self, why: &'static str) -> Self {
+        let line = self.word("reason", why);
+        match why {
+            TokenFault::UNREADABLE => line.count(Metric::UnknownFormat, 1),
+            StoreError::MALFORMED => line.count(Metric::SealsBroken, 1),
+            _ => line,
+        }
     }
 
     /// Adds words of ours.
-    pub fn words(
-        mut self,
-        key: &'static str,
-        words: impl IntoIterator<Item = &'static str>,
-    ) -> Self {
-        self.key(key);
-        self.list(words, Self::text);
-        self
+    pub fn words(self, key: &'static str, words: impl IntoIterator<Item = &'static str>) -> Self {
+        self.detail(key, |line| line.list(words, Self::text))
     }
 
     /// Adds a number.
-    pub fn number(mut self, key: &'static str, number: u64) -> Self {
-        self.key(key);
-        self.value(Number::Count(number));
-        self
+    pub fn number(self, key: &'static str, number: u64) -> Self {
+        self.detail(key, |line| line.value(Number::Count(number)))
     }
 
     /// Adds a yes or no.
-    pub fn flag(mut self, key: &'static str, flag: bool) -> Self {
-        self.key(key);
-        self.line.push_str(if flag { "true" } else { "false" });
-        self
+    pub fn flag(self, key: &'static str, flag: bool) -> Self {
+        self.detail(key, |line| {
+            line.line.push_str(if flag { "true" } else { "false" });
+        })
     }
 
     /// Adds an identifier that is no secret: of a request, of a client, or the tag of
     /// a family or a subject. What does not look like one is left out, and a token
     /// (76 characters) or a JWT does not fit.
-    pub fn id(mut self, key: &'static str, id: &str) -> Self {
+    pub fn id(self, key: &'static str, id: &str) -> Self {
         let fit = id.len() <= 64
             && id.bytes().all(|b| {
                 matches!(b, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
                     | b'-' | b'.' | b'_' | b'~' | b':' | b'/' | b'+' | b'=' | b'|')
             });
-        self.key(key);
-        self.text(if fit { id } else { "[unfit]" });
+        self.detail(key, |line| line.text(if fit { id } else { "[unfit]" }))
+    }
+
+    fn detail(mut self, key: &'static str, write: impl FnOnce(&mut Self)) -> Self {
+        if self.details {
+            self.key(key);
+            write(&mut self);
+        }
         self
     }
 
@@ -106,7 +135,7 @@ impl Decision {
         self.metric(metric, Number::Millis(f64::from(micros) / 1000.0))
     }
 
-    /// Adds the network calls that it took.
+    /// Adds the network calls that it took, and what they said about keys.
     pub fn calls(mut self, tally: &Tally) -> Self {
         for (call, time) in tally.calls() {
             self = self.millis(call.metric(), *time);
@@ -120,7 +149,13 @@ impl Decision {
                 self = self.count(metric, count as u64);
             }
         }
-        self
+        if tally.throttled() > 0 {
+            self = self.count(Metric::Throttled, tally.throttled());
+        }
+        match tally.signing_key_days_left() {
+            Some(days) => self.count(Metric::SigningKeyDaysLeft, days),
+            None => self,
+        }
     }
 
     /// Writes the line.
@@ -244,7 +279,7 @@ mod tests {
 
     #[test]
     fn an_identifier_is_kept_and_a_token_is_not() {
-        let id = |text: &str| field(Decision::new("token", "issued").id("id", text));
+        let id = |text: &str| field(Decision::begin("token", "issued", true).id("id", text));
         assert_eq!(id("demo-machine"), "demo-machine");
         assert_eq!(
             id("8f14e45f-ceea-467f-a8d5-0123456789ab"),
@@ -262,7 +297,7 @@ mod tests {
         tally.add(Call::ReadFamily, Duration::from_millis(2));
         tally.add(Call::Sign, Duration::from_millis(9));
         let document: Value = serde_json::from_str(
-            &Decision::new("authorizer", "allowed")
+            &Decision::begin("authorizer", "allowed", true)
                 .calls(&tally)
                 .document(),
         )
@@ -275,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_line_is_json_whatever_is_in_it() {
-        let line = Decision::new("token", "issued")
+        let line = Decision::begin("token", "issued", true)
             .word("reason", "policy")
             .words("none", [])
             .words("some", ["a", "b"])
@@ -323,11 +358,50 @@ mod tests {
 
     #[test]
     fn one_line_carries_at_most_a_hundred_values_of_a_metric() {
-        let mut decision = Decision::new("authorizer", "allowed");
+        let mut decision = Decision::begin("authorizer", "allowed", true);
         for _ in 0..150 {
             decision = decision.count(Metric::IdentityHits, 1);
         }
         let document: Value = serde_json::from_str(&decision.document()).unwrap();
         assert_eq!(document["IdentityHits"].as_array().unwrap().len(), 100);
+    }
+
+    #[test]
+    fn without_details_a_line_still_has_its_dimensions_and_metrics() {
+        let line = Decision::begin("token", "unavailable", false)
+            .because(TokenFault::UNREADABLE)
+            .words("some", ["a"])
+            .number("number", 1)
+            .flag("yes", true)
+            .id("client", "demo-machine");
+        let mut document: Value = serde_json::from_str(&line.document()).unwrap();
+        document["_aws"].take();
+        assert_eq!(
+            document,
+            serde_json::json!({
+                "_aws": null,
+                "function": "token",
+                "outcome": "unavailable",
+                "Decisions": 1,
+                "Unavailable": 1,
+                "UnknownFormat": 1,
+            })
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_item_is_counted_by_its_kind() {
+        for (why, metric) in [
+            (TokenFault::UNREADABLE, Some("UnknownFormat")),
+            (StoreError::MALFORMED, Some("SealsBroken")),
+            ("the store throttled", None),
+        ] {
+            let line = Decision::begin("session", "unavailable", true).because(why);
+            let document: Value = serde_json::from_str(&line.document()).unwrap();
+            for name in ["UnknownFormat", "SealsBroken"] {
+                assert_eq!(document.get(name).is_some(), metric == Some(name), "{why}");
+            }
+            assert_eq!(document["reason"], why);
+        }
     }
 }

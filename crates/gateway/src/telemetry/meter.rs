@@ -16,7 +16,7 @@ use cloakroom_domain::ports::{
 };
 use cloakroom_domain::seal::RootKeys;
 use cloakroom_domain::time::UnixTime;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A kind of network call.
@@ -66,23 +66,88 @@ pub struct Meter(Arc<Mutex<Tally>>);
 impl Meter {
     /// What was noted since the last time, which is then forgotten.
     pub fn take(&self) -> Tally {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.lock())
     }
 
-    async fn measure<T>(&self, call: Call, answer: impl Future<Output = T>) -> T {
+    async fn measure<T, E: CallError>(
+        &self,
+        call: Call,
+        answer: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let start = Instant::now();
         let answer = answer.await;
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .add(call, start.elapsed());
+        self.lock().add(call, start.elapsed());
+        self.note_throttling(&answer);
         answer
+    }
+
+    fn note_throttling<T, E: CallError>(&self, answer: &Result<T, E>) {
+        if answer.as_ref().is_err_and(E::is_throttling) {
+            self.lock().throttled += 1;
+        }
+    }
+
+    fn note_days_left(&self, days: Option<u64>) {
+        if days.is_some() {
+            self.lock().days_left = days;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tally> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Calls and how long each took.
+/// Why a call failed, as far as it is counted.
+trait CallError {
+    /// Whether DynamoDB or KMS refused it because there were too many.
+    fn is_throttling(&self) -> bool;
+}
+
+impl CallError for StoreError {
+    fn is_throttling(&self) -> bool {
+        matches!(self, Self::Throttled(_))
+    }
+}
+
+impl CallError for UpdateError {
+    fn is_throttling(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_throttling())
+    }
+}
+
+impl CallError for CreateError {
+    fn is_throttling(&self) -> bool {
+        matches!(self, Self::Store(error) if error.is_throttling())
+    }
+}
+
+impl CallError for SignError {
+    fn is_throttling(&self) -> bool {
+        matches!(self, Self::Throttled(_))
+    }
+}
+
+/// A provider that refuses is not one of ours to make larger.
+impl CallError for IdpError {
+    fn is_throttling(&self) -> bool {
+        false
+    }
+}
+
+impl CallError for RenewalError {
+    fn is_throttling(&self) -> bool {
+        false
+    }
+}
+
+/// Calls, how long each took, and what they said that is worth a metric.
 #[derive(Clone, Debug, Default)]
-pub struct Tally(Vec<(Call, Duration)>);
+pub struct Tally {
+    calls: Vec<(Call, Duration)>,
+    throttled: u64,
+    days_left: Option<u64>,
+}
 
 impl Tally {
     /// Nobody may ever `take`; memory must not grow for that.
@@ -90,17 +155,30 @@ impl Tally {
 
     /// All calls, in the order in which they ended.
     pub fn calls(&self) -> &[(Call, Duration)] {
-        &self.0
+        &self.calls
+    }
+
+    /// How many calls DynamoDB or KMS refused because there were too many.
+    pub fn throttled(&self) -> u64 {
+        self.throttled
+    }
+
+    /// Data-key mode: whole days until the last signing key ends, if a call has told.
+    pub fn signing_key_days_left(&self) -> Option<u64> {
+        self.days_left
     }
 
     /// How many of one kind.
     pub fn count(&self, call: Call) -> usize {
-        self.0.iter().filter(|(other, _)| *other == call).count()
+        self.calls
+            .iter()
+            .filter(|(other, _)| *other == call)
+            .count()
     }
 
     pub(super) fn add(&mut self, call: Call, time: Duration) {
-        if self.0.len() < Self::MAX {
-            self.0.push((call, time));
+        if self.calls.len() < Self::MAX {
+            self.calls.push((call, time));
         }
     }
 }
@@ -189,7 +267,10 @@ impl<T: Signer> Signer for Metered<T> {
 
     /// Not counted: the adapter itself remembers what it needs for this.
     async fn signing_key(&self, now: UnixTime) -> Result<SigningKey, SignError> {
-        self.inner.signing_key(now).await
+        let key = self.inner.signing_key(now).await;
+        self.meter.note_throttling(&key);
+        self.meter.note_days_left(self.inner.days_left());
+        key
     }
 
     /// A signature that is made in the process is no call.
@@ -198,7 +279,9 @@ impl<T: Signer> Signer for Metered<T> {
         if self.inner.is_remote() {
             self.meter.measure(Call::Sign, signature).await
         } else {
-            signature.await
+            let signature = signature.await;
+            self.meter.note_throttling(&signature);
+            signature
         }
     }
 }
@@ -206,7 +289,9 @@ impl<T: Signer> Signer for Metered<T> {
 impl<T: PublicKeys> PublicKeys for Metered<T> {
     async fn public_keys(&self) -> Result<Vec<PublicJwk>, SignError> {
         let answer = self.inner.public_keys();
-        self.meter.measure(Call::PublicKeys, answer).await
+        let keys = self.meter.measure(Call::PublicKeys, answer).await;
+        self.meter.note_days_left(self.inner.days_left());
+        keys
     }
 }
 
@@ -277,7 +362,9 @@ impl<T: VerifyAssertion> VerifyAssertion for Metered<T> {
 /// Not counted: the adapter itself remembers the roots, and asks once per start.
 impl<T: Roots> Roots for Metered<T> {
     async fn roots(&self) -> Result<Arc<RootKeys>, SignError> {
-        self.inner.roots().await
+        let roots = self.inner.roots().await;
+        self.meter.note_throttling(&roots);
+        roots
     }
 }
 
@@ -324,6 +411,52 @@ mod tests {
         assert_eq!(tally.count(Call::ReadEpoch), 1);
         assert_eq!(tally.count(Call::Sign), 0);
         assert!(meter.take().calls().is_empty(), "taking forgets");
+    }
+
+    struct Throttled;
+
+    fn throttled() -> StoreError {
+        StoreError::Throttled(Arc::new(std::fmt::Error))
+    }
+
+    impl FindFamily for Throttled {
+        async fn find_family(&self, _: &FamilyId) -> Result<Option<FamilyRecord>, StoreError> {
+            Err(throttled())
+        }
+    }
+
+    impl UpdateFamily for Throttled {
+        async fn update_family(&self, _: &Transition) -> Result<(), UpdateError> {
+            Err(throttled().into())
+        }
+    }
+
+    impl Roots for Throttled {
+        async fn roots(&self) -> Result<Arc<RootKeys>, SignError> {
+            Err(throttled().into())
+        }
+    }
+
+    /// Whatever the rules make of it afterwards.
+    #[tokio::test]
+    async fn every_call_that_was_throttled_is_counted_and_no_other() {
+        let meter = Meter::default();
+        let metered = Metered::new(Throttled, meter.clone());
+        let family = FamilyId([0; 16]);
+        assert!(metered.find_family(&family).await.is_err());
+        assert!(
+            metered
+                .update_family(&Transition::end(family))
+                .await
+                .is_err()
+        );
+        assert!(metered.roots().await.is_err());
+        assert_eq!(meter.take().throttled(), 3);
+        assert_eq!(meter.take().throttled(), 0, "taking forgets");
+
+        let metered = Metered::new(Store, meter.clone());
+        assert!(metered.epoch().await.is_err());
+        assert_eq!(meter.take().throttled(), 0);
     }
 
     #[test]

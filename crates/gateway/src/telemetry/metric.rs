@@ -21,6 +21,9 @@ pub enum Metric {
     KmsMillis,
     /// How long each call to an identity provider took.
     ProviderMillis,
+    /// The authorizer answered with an error on purpose (401 or 503 to API Gateway),
+    /// which Lambda counts in `Errors`.
+    ErrorAnswers,
     /// A used refresh token came again; its family is revoked (D47).
     RefreshReuse,
     /// A used code came again; its family is revoked.
@@ -31,15 +34,23 @@ pub enum Metric {
     SealsBroken,
     /// An item of a format that this release does not know.
     UnknownFormat,
-    /// The store or KMS asked us to slow down (D41, D42).
+    /// DynamoDB or KMS refused a call because there were too many (D41, D42).
     Throttled,
     /// A cookie came from a foreign page (D20).
     CsrfRefusals,
+    /// A request failed because DynamoDB, KMS or an identity provider did not answer.
+    Unavailable,
+    /// Data-key mode: whole days until the last key of the key set stops signing.
+    SigningKeyDaysLeft,
+    /// A synthetic check: 1 if it succeeded, 0 if not.
+    SyntheticSuccess,
+    /// How long a synthetic check took.
+    SyntheticMillis,
 }
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::Decisions,
         Self::IdentityHits,
         Self::JwtMemoryHits,
@@ -49,6 +60,7 @@ impl Metric {
         Self::StoreMillis,
         Self::KmsMillis,
         Self::ProviderMillis,
+        Self::ErrorAnswers,
         Self::RefreshReuse,
         Self::CodeReplay,
         Self::Replay,
@@ -56,6 +68,10 @@ impl Metric {
         Self::UnknownFormat,
         Self::Throttled,
         Self::CsrfRefusals,
+        Self::Unavailable,
+        Self::SigningKeyDaysLeft,
+        Self::SyntheticSuccess,
+        Self::SyntheticMillis,
     ];
 
     /// As CloudWatch knows it.
@@ -70,6 +86,7 @@ impl Metric {
             Self::StoreMillis => "StoreMillis",
             Self::KmsMillis => "KmsMillis",
             Self::ProviderMillis => "ProviderMillis",
+            Self::ErrorAnswers => "ErrorAnswers",
             Self::RefreshReuse => "RefreshReuse",
             Self::CodeReplay => "CodeReplay",
             Self::Replay => "Replay",
@@ -77,6 +94,10 @@ impl Metric {
             Self::UnknownFormat => "UnknownFormat",
             Self::Throttled => "Throttled",
             Self::CsrfRefusals => "CsrfRefusals",
+            Self::Unavailable => "Unavailable",
+            Self::SigningKeyDaysLeft => "SigningKeyDaysLeft",
+            Self::SyntheticSuccess => "SyntheticSuccess",
+            Self::SyntheticMillis => "SyntheticMillis",
         }
     }
 
@@ -92,34 +113,45 @@ impl Metric {
             | Self::EpochReads
             | Self::StoreMillis
             | Self::KmsMillis
-            | Self::ProviderMillis => &["stack", "function"],
+            | Self::ProviderMillis
+            | Self::ErrorAnswers => &["stack", "function"],
             Self::RefreshReuse
             | Self::CodeReplay
             | Self::Replay
             | Self::SealsBroken
             | Self::UnknownFormat
             | Self::Throttled
-            | Self::CsrfRefusals => &["stack"],
+            | Self::CsrfRefusals
+            | Self::Unavailable
+            | Self::SigningKeyDaysLeft
+            | Self::SyntheticSuccess
+            | Self::SyntheticMillis => &["stack"],
         }
     }
 
     /// CloudWatch's unit.
     pub fn unit(self) -> &'static str {
         match self {
-            Self::StoreMillis | Self::KmsMillis | Self::ProviderMillis => "Milliseconds",
+            Self::StoreMillis | Self::KmsMillis | Self::ProviderMillis | Self::SyntheticMillis => {
+                "Milliseconds"
+            }
             Self::Decisions
             | Self::IdentityHits
             | Self::JwtMemoryHits
             | Self::JwtItemHits
             | Self::Signatures
             | Self::EpochReads
+            | Self::ErrorAnswers
             | Self::RefreshReuse
             | Self::CodeReplay
             | Self::Replay
             | Self::SealsBroken
             | Self::UnknownFormat
             | Self::Throttled
-            | Self::CsrfRefusals => "Count",
+            | Self::CsrfRefusals
+            | Self::Unavailable
+            | Self::SigningKeyDaysLeft
+            | Self::SyntheticSuccess => "Count",
         }
     }
 }
