@@ -64,6 +64,10 @@ sam-build: $(VENV_READY) ## what `sam build` makes, for x86_64 and in a hurry: t
 		sam build --build-dir target/sam-build --cache-dir target/sam-cache \
 		--parameter-overrides ParameterKey=Architecture,ParameterValue=x86_64
 
+.PHONY: generate
+generate: $(VENV_READY) ## infra/regional*.yaml, from the whole templates (a test fails when they are old)
+	$(VENV)/bin/python infra/regional.py
+
 .PHONY: lint
 lint: $(DENY) $(VENV_READY) $(NODE_READY) ## formatting, clippy, dependency direction, licences and bans, workflows
 	cargo fmt --all --check

@@ -21,6 +21,8 @@ from samtranslator.translator.translator import Translator
 
 ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = {"rest": ROOT / "infra/template.yaml", "http": ROOT / "infra/http-api.yaml"}
+# The same without the edge, as `make generate` writes them.
+REGIONAL = {"rest": ROOT / "infra/regional.yaml", "http": ROOT / "infra/regional-http-api.yaml"}
 CONFIG = ROOT / "config/cloakroom.toml"
 FUNCTIONS = ("Authorizer", "Login", "Token", "Jwks")
 
@@ -64,7 +66,11 @@ def gateway_ttl(settings: dict) -> int:
 
 def load(kind: str) -> dict:
     """A template as it is written, with `!Ref` as `{"Ref": …}`."""
-    return json.loads(json.dumps(load_cloudformation(TEMPLATES[kind].read_text())))
+    return load_file(TEMPLATES[kind])
+
+
+def load_file(path: Path) -> dict:
+    return json.loads(json.dumps(load_cloudformation(path.read_text())))
 
 
 def transform(template: dict, uploads: dict | None = None, values: dict | None = None) -> dict:
@@ -105,9 +111,9 @@ class Resolver:
     `(logical id, attribute)` or `(logical id, None)` for `Ref`; without one, a name that shows
     what it stands for."""
 
-    def __init__(self, template: dict, values: dict, attributes: dict | None = None):
+    def __init__(self, template: dict, values: dict, attributes: dict | None = None, pseudo: dict | None = None):
         self.template = template
-        self.values = PSEUDO | values
+        self.values = PSEUDO | (pseudo or {}) | values
         self.attributes = attributes or {}
 
     def condition(self, name: str) -> bool:
@@ -187,9 +193,12 @@ class Resolver:
         return re.sub(r"\$\{([A-Za-z0-9_.:]+)\}", replace, text)
 
 
-def resolve(template: dict, chosen: dict | None = None, attributes: dict | None = None) -> dict:
-    """The resources of a stack: transformed template, conditions applied, functions resolved."""
-    resolver = Resolver(template, parameters(template, chosen), attributes)
+def resolve(
+    template: dict, chosen: dict | None = None, attributes: dict | None = None, pseudo: dict | None = None
+) -> dict:
+    """The resources of a stack: transformed template, conditions applied, functions resolved. `pseudo`
+    are pseudo parameters with other values than usual, such as another Region."""
+    resolver = Resolver(template, parameters(template, chosen), attributes, pseudo)
     resources = {}
     for name, resource in template["Resources"].items():
         if "Condition" in resource and not resolver.condition(resource["Condition"]):
@@ -244,7 +253,7 @@ def violations(template: dict, chosen: dict | None = None) -> list[str]:
     resolver = Resolver(template, parameters(template, chosen))
     said = []
     for rule in template["Rules"].values():
-        if resolver.truth(rule["RuleCondition"]):
+        if resolver.truth(rule.get("RuleCondition", True)):
             said += [
                 assertion["AssertDescription"]
                 for assertion in rule["Assertions"]

@@ -304,7 +304,7 @@ class Templates(unittest.TestCase):
     def test_the_two_templates_share_everything_but_the_api(self):
         rest, http = sam.load("rest"), sam.load("http")
         own = {
-            "rest": {"WebAcl", "WebAclAssociation", "ApiGatewayAccount", "ApiGatewayAccountRole"},
+            "rest": {"WebAcl", "WebAclAssociation", "WafLog", "WafLogging", "ApiGatewayAccount", "ApiGatewayAccountRole"},
             "http": set(),
         }
         api = {"Api", "ApiDomain", "ApiMapping", "Dashboard", "Distribution", "EdgeFunction"}
