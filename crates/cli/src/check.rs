@@ -1,5 +1,6 @@
 //! `cloakroom check`: every fault of a configuration at once.
 
+mod clients;
 mod routes;
 mod size;
 
@@ -172,6 +173,7 @@ fn line(fault: &str, text: &str) -> Option<usize> {
 fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = routes::warnings(config);
     warnings.extend(size::warnings(config));
+    warnings.extend(clients::warnings(config));
     warnings
 }
 
@@ -241,6 +243,24 @@ mod tests {
                     .all(|line| line.starts_with("routes[5]"))
             );
         }
+    }
+
+    #[test]
+    fn d101_a_secret_with_a_slow_hash_is_a_warning_by_its_client() {
+        let client = |hash: &str| {
+            let client = format!(
+                "\n[[clients]]\nid = \"batch\"\nkind = \"confidential\"\nsecrets = [\"{hash}\"]\ngrants = [\"client_credentials\"]\n"
+            );
+            judged(&format!("{DEMO_CONFIG}{client}"))
+        };
+        let slow = client(
+            "argon2id:$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+        );
+        assert!(slow.ok, "{:?}", slow.faults);
+        assert_eq!(slow.warnings.len(), 1);
+        assert!(slow.warnings[0].starts_with("clients[2].secrets: an Argon2id hash"));
+        let fast = client("sha256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+        assert!(fast.ok && fast.warnings.is_empty(), "{:?}", fast.faults);
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! Clients of the token service and the secrets by which they are known.
 
 pub mod assertion;
+mod authenticate;
 
-use crate::config::{ClientConfig, ClientProof, Config};
+pub use authenticate::{ClientError, Clients, PER_ID, TOTAL, WINDOW};
+
 use crate::ports::{Entropy, EntropyError};
 use crate::token::sha256;
 use argon2::password_hash::phc::PasswordHash;
@@ -124,66 +126,6 @@ impl fmt::Debug for ClientCredentials<'_> {
     }
 }
 
-/// The client, if it is who it says. A confidential client without its secret and
-/// a public client with one are both refused (D54).
-///
-/// Work for an unknown client equals work for a wrong secret, so that the answer's
-/// time does not tell which it was (D46).
-pub fn authenticate<'a>(
-    config: &'a Config,
-    credentials: &ClientCredentials<'_>,
-) -> Option<&'a ClientConfig> {
-    match *credentials {
-        ClientCredentials::Public { id } => config
-            .client(id)
-            .filter(|client| client.proof() == ClientProof::None),
-        ClientCredentials::Assertion(proven) => config
-            .client(proven.id())
-            .filter(|client| client.proof() == ClientProof::PrivateKeyJwt),
-        ClientCredentials::Unproven => None,
-        ClientCredentials::Secret { id, secret } => {
-            by_secret(config, id, |hash| hash.matches(secret))
-        }
-    }
-}
-
-/// The client, if one of its hashes `matches`.
-fn by_secret<'a>(
-    config: &'a Config,
-    id: &str,
-    matches: impl Fn(&SecretHash) -> bool,
-) -> Option<&'a ClientConfig> {
-    let client = config
-        .client(id)
-        .filter(|client| client.proof() == ClientProof::Secret);
-    let hashes = client.map_or(&[][..], |client| &client.secrets);
-    let known = hashes.iter().filter(|hash| matches(hash)).count() > 0;
-    if !known {
-        waste_what_it_would_have_cost(config, hashes, matches);
-    }
-    client.filter(|_| known)
-}
-
-/// Makes every refusal as costly as the costliest: a client that has no Argon2id hash,
-/// or fewer than another, or that does not exist, is no faster to refuse (D46).
-fn waste_what_it_would_have_cost(
-    config: &Config,
-    spent: &[SecretHash],
-    matches: impl Fn(&SecretHash) -> bool,
-) {
-    let is_slow = |hash: &&SecretHash| matches!(hash, SecretHash::Argon2id(_));
-    let slow = |hashes: &[SecretHash]| hashes.iter().filter(is_slow).count();
-    let costliest = config
-        .clients
-        .iter()
-        .max_by_key(|client| slow(&client.secrets));
-    let hashes = costliest.map_or(&[][..], |client| &client.secrets);
-    let missing = slow(hashes).saturating_sub(slow(spent));
-    for hash in hashes.iter().filter(is_slow).take(missing) {
-        std::hint::black_box(matches(hash));
-    }
-}
-
 /// A new client secret: 256 random bits.
 ///
 /// # Errors
@@ -214,7 +156,6 @@ pub fn hash_chosen(secret: &str, entropy: &impl Entropy) -> Result<SecretHash, E
 mod tests {
     use super::*;
     use crate::testing::SequenceEntropy;
-    use serde_json::json;
 
     #[test]
     fn a_secret_matches_its_own_hash_alone() {
@@ -230,53 +171,6 @@ mod tests {
             let text = String::from(hash.clone());
             assert!(!text.contains(&*generated));
             assert!(SecretHash::try_from(text).unwrap() == hash);
-        }
-    }
-
-    /// Counted, not timed: a slow hash takes a hundred thousand times as long as all else.
-    #[test]
-    fn d46_a_wrong_secret_costs_as_many_slow_hashes_whosever_it_is() {
-        let entropy = SequenceEntropy::default();
-        let chosen = |secret| hash_chosen(secret, &entropy).unwrap();
-        let generated = SecretHash::of_generated("generated");
-        let client = |id: &str, kind: &str, secrets: &[SecretHash]| -> ClientConfig {
-            let client = json!({"id": id, "kind": kind, "secrets": secrets, "grants": []});
-            serde_json::from_value(client).unwrap()
-        };
-        let mut config = crate::testing::config();
-        config.clients = vec![
-            client(
-                "generated",
-                "confidential",
-                std::slice::from_ref(&generated),
-            ),
-            client("one", "confidential", &[chosen("one")]),
-            client(
-                "two",
-                "confidential",
-                &[chosen("one"), generated, chosen("another")],
-            ),
-            client("public", "public", &[]),
-        ];
-        // What is asked, who is found, and how many slow hashes that took.
-        let ask = |id: &str, secret: &str| {
-            let slow = std::cell::Cell::new(0);
-            let found = by_secret(&config, id, |hash| {
-                slow.set(slow.get() + u32::from(matches!(hash, SecretHash::Argon2id(_))));
-                hash.matches(secret)
-            });
-            (found.map(|client| client.id.clone()), slow.get())
-        };
-        for id in ["stranger", "generated", "one", "two", "public"] {
-            assert_eq!(ask(id, "wrong"), (None, 2), "{id}");
-        }
-        // Who proves who it is need not wait for others' secrets.
-        for (id, secret, slow) in [
-            ("generated", "generated", 0),
-            ("one", "one", 1),
-            ("two", "another", 2),
-        ] {
-            assert_eq!(ask(id, secret), (Some(id.to_owned()), slow));
         }
     }
 

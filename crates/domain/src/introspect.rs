@@ -6,7 +6,7 @@
 //! whatever is wrong with them, it learns the same: not active (D46, D58).
 
 use crate::authorize::Rejection;
-use crate::client::{self, ClientCredentials};
+use crate::client::{ClientCredentials, ClientError, Clients};
 use crate::config::{AudienceConfig, ClientConfig, ClientKind, Config};
 use crate::delegation::Actor;
 use crate::dpop::Confirmation;
@@ -150,6 +150,7 @@ pub struct Facts {
 #[derive(Debug)]
 pub struct Introspector<S, G, R> {
     config: Arc<Config>,
+    clients: Arc<Clients>,
     not_before: UnixTime,
     store: S,
     mint: Mint<G>,
@@ -176,6 +177,7 @@ where
     ) -> Self {
         Self {
             mint: Mint::new(Arc::clone(&config), signer, world.clone()),
+            clients: Arc::new(Clients::new(Arc::clone(&config), world.clone())),
             config,
             not_before,
             store,
@@ -185,11 +187,25 @@ where
         }
     }
 
+    /// The same, with clients that another service of this process knows too.
+    #[must_use]
+    pub fn sharing(self, clients: Arc<Clients>) -> Self {
+        Self { clients, ..self }
+    }
+
     /// The client that asks, if it is who it says. It must have proved it: what
     /// anybody may ask, anybody may scan (RFC 7662 §2.1).
-    pub fn caller(&self, credentials: &ClientCredentials<'_>) -> Option<&ClientConfig> {
-        client::authenticate(&self.config, credentials)
-            .filter(|client| client.kind == ClientKind::Confidential)
+    ///
+    /// # Errors
+    ///
+    /// See [`ClientError`].
+    pub fn caller(
+        &self,
+        credentials: &ClientCredentials<'_>,
+    ) -> Result<&ClientConfig, ClientError> {
+        let client = self.clients.authenticate(credentials)?;
+        let is_known = client.kind == ClientKind::Confidential;
+        is_known.then_some(client).ok_or(ClientError::Invalid)
     }
 
     /// What `caller` may know about a token.

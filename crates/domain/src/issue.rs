@@ -9,7 +9,7 @@ pub mod exchange;
 pub mod target;
 
 use crate::client::assertion::{self, AssertionError, ProvenClient};
-use crate::client::{self, ClientCredentials};
+use crate::client::{ClientCredentials, ClientError, Clients};
 use crate::config::{ClientConfig, ClientKind, Config, GrantKind};
 use crate::delegation::Delegation;
 use crate::dpop::{self, Confirmation, Proof, ProofError, ProofFault, Thumbprint};
@@ -76,6 +76,9 @@ pub enum IssueError {
     /// The client did not prove who it is.
     #[error("client authentication failed")]
     InvalidClient,
+    /// Too many attempts to authenticate as this client failed; try again after these seconds.
+    #[error("too many failed client authentications")]
+    ClientLimited(u64),
     /// The client may not use this grant type.
     #[error("the client may not use this grant type")]
     UnauthorizedClient,
@@ -197,6 +200,7 @@ impl TokenRequest<'_> {
 #[derive(Debug)]
 pub struct TokenService<S, R> {
     config: Arc<Config>,
+    clients: Arc<Clients>,
     not_before: UnixTime,
     store: S,
     roots: R,
@@ -217,12 +221,18 @@ where
         world: World,
     ) -> Self {
         Self {
+            clients: Arc::new(Clients::new(Arc::clone(&config), world.clone())),
             config,
             not_before,
             store,
             roots,
             world,
         }
+    }
+
+    /// The clients, for other services of this process: attempts are counted once.
+    pub fn clients(&self) -> Arc<Clients> {
+        Arc::clone(&self.clients)
     }
 
     /// Judges the proof of possession that came with a request to the token endpoint.
@@ -356,7 +366,7 @@ where
         &self,
         credentials: &ClientCredentials<'_>,
     ) -> Result<&ClientConfig, IssueError> {
-        client::authenticate(&self.config, credentials).ok_or(IssueError::InvalidClient)
+        Ok(self.clients.authenticate(credentials)?)
     }
 
     async fn client_credentials(
@@ -1029,6 +1039,15 @@ fn parse(text: &str, kind: TokenKind) -> Result<OpaqueToken, GrantFault> {
 impl From<GrantFault> for IssueError {
     fn from(fault: GrantFault) -> Self {
         Self::InvalidGrant(fault)
+    }
+}
+
+impl From<ClientError> for IssueError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Invalid => Self::InvalidClient,
+            ClientError::Limited { retry_after } => Self::ClientLimited(retry_after),
+        }
     }
 }
 

@@ -20,6 +20,7 @@ pub use renewal::Freshness;
 pub use request::{Answer, AnswerError, AuthorizationParams, NativeRequest};
 pub use session::{LoggedOut, SessionError, SessionView, TICKET_LIFE};
 
+use crate::client::Clients;
 use crate::client::assertion::{self, AssertionError, ProvenClient};
 use crate::config::{CallbackUri, Config, IdentityProviderConfig};
 use crate::delegation::Delegation;
@@ -42,6 +43,7 @@ use zeroize::Zeroizing;
 #[derive(Debug)]
 pub struct LoginService<S, R, P> {
     config: Arc<Config>,
+    clients: Clients,
     not_before: UnixTime,
     store: S,
     roots: R,
@@ -221,6 +223,7 @@ where
         world: World,
     ) -> Self {
         Self {
+            clients: Clients::new(Arc::clone(&config), world.clone()),
             config,
             not_before,
             store,

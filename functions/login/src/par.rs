@@ -41,8 +41,12 @@ where
 
     async fn pushed(&self, request: &Request) -> Result<Response, OAuthError> {
         let refused = |error: OAuthError| {
+            let why = match error {
+                OAuthError::TooManyAttempts(_) => "client_limited",
+                _ => error.code(),
+            };
             self.line(request, "par", "refused")
-                .word("reason", error.code())
+                .word("reason", why)
                 .emit();
             error
         };
@@ -105,6 +109,7 @@ where
 fn to_oauth(error: PushError) -> OAuthError {
     match error {
         PushError::InvalidClient => OAuthError::InvalidClient,
+        PushError::ClientLimited(seconds) => OAuthError::TooManyAttempts(seconds),
         PushError::UnauthorizedClient => OAuthError::UnauthorizedClient,
         PushError::Malformed(why) => OAuthError::InvalidRequest(why),
         PushError::Unavailable(_) => OAuthError::TemporarilyUnavailable,

@@ -3,6 +3,7 @@
 
 use crate::Handler;
 use cloakroom_domain::authorize::{Origin, Outage};
+use cloakroom_domain::client::ClientError;
 use cloakroom_domain::config::ClientConfig;
 use cloakroom_domain::introspect::{
     Answer, Facts, Inactive, IntrospectError, Introspection, Question,
@@ -45,12 +46,17 @@ where
 {
     pub(crate) async fn introspect(&self, request: &Request) -> Result<Response, OAuthError> {
         let (form, credentials) = self.read(request, "introspect").await?;
-        let Some(caller) = self.introspector.caller(&credentials.as_claimed()) else {
-            self.line(request, "refused")
-                .word("reason", "invalid_client")
-                .emit();
-            return Err(OAuthError::InvalidClient);
-        };
+        let caller = self.introspector.caller(&credentials.as_claimed());
+        let caller = caller.map_err(|error| {
+            let (why, error) = match error {
+                ClientError::Invalid => ("invalid_client", OAuthError::InvalidClient),
+                ClientError::Limited { retry_after } => {
+                    ("client_limited", OAuthError::TooManyAttempts(retry_after))
+                }
+            };
+            self.line(request, "refused").word("reason", why).emit();
+            error
+        })?;
         let question = question(&form)
             .inspect_err(|error| crate::log_refusal(request, "introspect", error.code()))?;
         let wanted = Wanted::of(request);

@@ -80,9 +80,10 @@ where
             Arc::clone(&roots),
             world.clone(),
         );
+        let service = TokenService::new(config, not_before, store, roots, world);
         Self {
-            service: TokenService::new(config, not_before, store, roots, world),
-            introspector,
+            introspector: introspector.sharing(service.clients()),
+            service,
             verifier,
             meter,
         }
@@ -304,6 +305,7 @@ fn success(issued: &Issued, issued_token_type: Option<&'static str>) -> Response
 fn to_oauth(error: IssueError) -> OAuthError {
     match error {
         IssueError::InvalidClient => OAuthError::InvalidClient,
+        IssueError::ClientLimited(seconds) => OAuthError::TooManyAttempts(seconds),
         IssueError::UnauthorizedClient => OAuthError::UnauthorizedClient,
         // Which of the faults it was is nobody's business but the log's (D46).
         IssueError::InvalidGrant(_) => OAuthError::InvalidGrant,
@@ -323,6 +325,7 @@ fn outcome(error: IssueError) -> &'static str {
     match error {
         IssueError::Unavailable(_) => "unavailable",
         IssueError::InvalidClient
+        | IssueError::ClientLimited(_)
         | IssueError::UnauthorizedClient
         | IssueError::InvalidGrant(_)
         | IssueError::InvalidProof(_)
@@ -336,6 +339,7 @@ fn outcome(error: IssueError) -> &'static str {
 fn log_failure(line: Decision, error: IssueError) -> Decision {
     match error {
         IssueError::InvalidClient => line.word("reason", "invalid_client"),
+        IssueError::ClientLimited(_) => line.word("reason", "client_limited"),
         IssueError::UnauthorizedClient => line.word("reason", "unauthorized_client"),
         IssueError::InvalidProof(ProofFault::Replayed) => line
             .word("reason", ProofFault::Replayed.name())

@@ -221,6 +221,70 @@ async fn d46_a_client_that_does_not_exist_gets_the_answer_of_one_that_does() {
     }
 }
 
+/// How many slow hashes that takes is counted beside the code.
+#[tokio::test(flavor = "multi_thread")]
+async fn d101_refused_clients_are_limited_at_every_endpoint_and_honest_ones_are_not() {
+    let hash = String::from(client::hash_chosen("right", &cloakroom_aws::world()).unwrap());
+    let faults = Faults::default();
+    let client = |id: &str| {
+        format!(
+            "[[clients]]\nid = \"{id}\"\nkind = \"confidential\"\nsecrets = [\"{hash}\"]\ngrants = [\"client_credentials\"]\nscopes = [\"orders:read\"]\n"
+        )
+    };
+    let system = System::start(Options {
+        faults: Some(faults.clone()),
+        ..options(&[client("chosen"), client("cold")].concat())
+    })
+    .await
+    .unwrap();
+    let ask = async |path: &str, id: &str, secret: &str| {
+        let form = [("grant_type", "client_credentials"), ("token", "x")];
+        let request = post(&system, path, &form).basic_auth(id, Some(secret));
+        let answer = request.send().await.unwrap();
+        let wait = answer.headers().get("retry-after").cloned();
+        let wait = wait.map(|wait| wait.to_str().unwrap().parse::<u64>().unwrap());
+        let status = answer.status().as_u16();
+        (status, wait, answer.text().await.unwrap())
+    };
+    assert_eq!(ask("/oauth/token", "chosen", "right").await.0, 200);
+    faults.take_calls();
+    // Three endpoints of one function count together, the fourth is another function's.
+    for (paths, id) in [
+        (
+            &["/oauth/token", "/oauth/revoke", "/oauth/introspect"][..],
+            "chosen",
+        ),
+        (
+            &["/oauth/introspect", "/oauth/token", "/oauth/revoke"][..],
+            "stranger",
+        ),
+        (&["/oauth/par"][..], "chosen"),
+        (&["/oauth/par"][..], "stranger"),
+    ] {
+        for n in 0..8 {
+            let path = paths[n % paths.len()];
+            let (status, wait, body) = ask(path, id, &format!("wrong {n}")).await;
+            if n < 5 {
+                assert_eq!((status, wait), (401, None), "{path} {id} {n}");
+                assert_eq!(body, r#"{"error":"invalid_client"}"#);
+            } else {
+                assert_eq!(status, 429, "{path} {id} {n}");
+                assert!((1..=60).contains(&wait.unwrap()));
+                assert!(body.starts_with(r#"{"error":"temporarily_unavailable","#));
+            }
+        }
+    }
+    assert!(faults.take_calls().is_empty(), "no read, and no write");
+    // Verified before, another client, and one whose secret was generated.
+    for (id, secret) in [
+        ("chosen", "right"),
+        ("cold", "right"),
+        ("demo-machine", SECRET),
+    ] {
+        assert_eq!(ask("/oauth/token", id, secret).await.0, 200, "{id}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn d47_a_refresh_token_used_again_after_its_successor_ends_the_family_and_alarms() {
     logs::listen();

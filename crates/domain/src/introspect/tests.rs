@@ -196,7 +196,7 @@ fn only_who_proves_to_be_a_confidential_client_may_ask_d58() {
     let desk = Desk::new();
     let who = |credentials: ClientCredentials<'_>| {
         let caller = desk.introspector.caller(&credentials);
-        caller.map(|client| client.id.clone())
+        caller.ok().map(|client| client.id.clone())
     };
     let secret = |id, secret| ClientCredentials::Secret { id, secret };
     assert_eq!(who(secret("server", SECRET)).as_deref(), Some("server"));

@@ -10,7 +10,7 @@ use super::native::AuthorizeError;
 use super::pending::PushedRequest;
 use super::request::{AnswerError, AuthorizationParams, Demands, NativeRequest, RequestFault};
 use super::{LoginError, LoginService, once, request};
-use crate::client::{self, ClientCredentials};
+use crate::client::{ClientCredentials, ClientError};
 use crate::config::GrantKind;
 use crate::dpop::{self, Proof, ProofError};
 use crate::ports::{
@@ -47,6 +47,9 @@ pub enum PushError {
     /// The client did not prove who it is.
     #[error("client authentication failed")]
     InvalidClient,
+    /// Too many attempts to authenticate as this client failed; try again after these seconds.
+    #[error("too many failed client authentications")]
+    ClientLimited(u64),
     /// The client may not send users here.
     #[error("the client may not use authorization codes")]
     UnauthorizedClient,
@@ -97,8 +100,7 @@ where
         params: &AuthorizationParams<'_>,
         proof: Option<&Proof>,
     ) -> Result<Pushed, PushError> {
-        let client =
-            client::authenticate(&self.config, credentials).ok_or(PushError::InvalidClient)?;
+        let client = self.clients.authenticate(credentials)?;
         if !client.grants.contains(&GrantKind::AuthorizationCode) {
             return Err(PushError::UnauthorizedClient);
         }
@@ -203,6 +205,15 @@ where
 fn name_of(request: &NativeRequest) -> Option<String> {
     let digest = request.pushed.as_ref()?;
     Some(format!("{URN}{digest}"))
+}
+
+impl From<ClientError> for PushError {
+    fn from(error: ClientError) -> Self {
+        match error {
+            ClientError::Invalid => Self::InvalidClient,
+            ClientError::Limited { retry_after } => Self::ClientLimited(retry_after),
+        }
+    }
 }
 
 impl From<SignError> for PushError {

@@ -33,6 +33,8 @@ pub enum OAuthError {
     UseDpopNonce,
     /// There are too many live tokens of this login.
     TooManyTokens,
+    /// Too many client authentications failed; try again after these seconds.
+    TooManyAttempts(u64),
     /// The store or the signer could not answer. Try again.
     TemporarilyUnavailable,
     /// A fault of ours.
@@ -53,7 +55,9 @@ impl OAuthError {
             Self::InvalidTarget => "invalid_target",
             Self::InvalidDpopProof(_) => "invalid_dpop_proof",
             Self::UseDpopNonce => "use_dpop_nonce",
-            Self::TooManyTokens | Self::TemporarilyUnavailable => "temporarily_unavailable",
+            Self::TooManyTokens | Self::TooManyAttempts(_) | Self::TemporarilyUnavailable => {
+                "temporarily_unavailable"
+            }
             Self::ServerError => "server_error",
         }
     }
@@ -67,6 +71,7 @@ impl OAuthError {
                 Some("the DPoP proof must have the nonce of the DPoP-Nonce header")
             }
             Self::TooManyTokens => Some("too many live tokens of this login"),
+            Self::TooManyAttempts(_) => Some("too many failed client authentications"),
             Self::InvalidClient
             | Self::InvalidGrant
             | Self::UnauthorizedClient
@@ -92,7 +97,7 @@ impl OAuthError {
             | Self::InvalidDpopProof(_)
             | Self::UseDpopNonce => StatusCode::BAD_REQUEST,
             Self::InvalidClient => StatusCode::UNAUTHORIZED,
-            Self::TooManyTokens => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooManyTokens | Self::TooManyAttempts(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::TemporarilyUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::ServerError => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -120,6 +125,9 @@ impl OAuthError {
             ),
             Self::TemporarilyUnavailable => response.header(header::RETRY_AFTER, "1"),
             Self::TooManyTokens => response.header(header::RETRY_AFTER, "60"),
+            Self::TooManyAttempts(seconds) => {
+                response.header(header::RETRY_AFTER, &seconds.to_string())
+            }
             _ => response,
         }
     }
@@ -172,6 +180,11 @@ mod tests {
             (OAuthError::UseDpopNonce, "use_dpop_nonce", 400),
             (OAuthError::TooManyTokens, "temporarily_unavailable", 429),
             (
+                OAuthError::TooManyAttempts(7),
+                "temporarily_unavailable",
+                429,
+            ),
+            (
                 OAuthError::TemporarilyUnavailable,
                 "temporarily_unavailable",
                 503,
@@ -208,5 +221,13 @@ mod tests {
             .to_response()
             .into_parts();
         assert_eq!(headers["retry-after"], "1");
+
+        let (_, headers, body) = OAuthError::TooManyAttempts(59).to_response().into_parts();
+        assert_eq!(headers["retry-after"], "59");
+        assert!(!headers.contains_key("www-authenticate"));
+        assert_eq!(
+            body,
+            r#"{"error":"temporarily_unavailable","error_description":"too many failed client authentications"}"#
+        );
     }
 }

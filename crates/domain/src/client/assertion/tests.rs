@@ -1,6 +1,7 @@
 use super::*;
-use crate::client::{ClientCredentials, authenticate};
-use crate::testing::{Fault, MemoryStore, SECRET, Verb, system};
+use crate::client::{ClientCredentials, Clients};
+use crate::testing::{Fault, MemoryStore, SECRET, TestClock, Verb, system, world};
+use std::sync::Arc;
 
 const NOW: u64 = 10_000;
 
@@ -59,8 +60,8 @@ async fn a_signed_assertion_is_a_clients_proof() {
         let store = MemoryStore::default();
         let proven = prove_to(&store, claims(), id).await.unwrap();
         let credentials = ClientCredentials::Assertion(&proven);
-        let config = config();
-        assert_eq!(authenticate(&config, &credentials).unwrap().id, "machine");
+        let clients = Clients::new(Arc::new(config()), world(&TestClock::at(NOW)));
+        assert_eq!(clients.authenticate(&credentials).unwrap().id, "machine");
     }
 }
 
@@ -151,14 +152,18 @@ async fn what_cannot_be_told_is_unavailable() {
 
 #[test]
 fn a_client_has_one_way_to_prove_who_it_is() {
-    let config = config();
+    let clients = Clients::new(Arc::new(config()), world(&TestClock::at(NOW)));
     let secret = |id| ClientCredentials::Secret { id, secret: SECRET };
-    assert!(authenticate(&config, &secret("machine")).is_none(), "D54");
-    assert!(authenticate(&config, &ClientCredentials::Public { id: "machine" }).is_none());
-    assert!(authenticate(&config, &ClientCredentials::Unproven).is_none());
+    assert!(clients.authenticate(&secret("machine")).is_err(), "D54");
+    assert!(
+        clients
+            .authenticate(&ClientCredentials::Public { id: "machine" })
+            .is_err()
+    );
+    assert!(clients.authenticate(&ClientCredentials::Unproven).is_err());
     for id in ["server", "app"] {
         let proven = ProvenClient(id.into());
         let credentials = ClientCredentials::Assertion(&proven);
-        assert!(authenticate(&config, &credentials).is_none(), "{id}");
+        assert!(clients.authenticate(&credentials).is_err(), "{id}");
     }
 }
