@@ -17,6 +17,9 @@ CALLS := $(CURDIR)/target/calls.jsonl
 
 VENV := .venv
 VENV_READY := $(VENV)/.ready
+# The emulated cloud of test-cloud: tests/cloud/requirements.txt says why it is not in .venv.
+EMULATOR := target/tools/emulator
+EMULATOR_READY := $(EMULATOR)/.ready
 # Only where there is a package.json.
 NODE_READY := $(if $(wildcard package.json),node_modules/.ready)
 
@@ -40,7 +43,7 @@ run: ## the whole system on http://localhost:3000 (options: cargo dev --help)
 	cargo dev
 
 .PHONY: test
-test: $(VENV_READY) $(NODE_READY) sam-build ## every test that needs no AWS account
+test: $(VENV_READY) $(NODE_READY) $(EMULATOR_READY) sam-build ## every test that needs no AWS account
 	rm -f $(CALLS)
 	CLOAKROOM_RECORD_CALLS=$(CALLS) cargo test --workspace --no-fail-fast
 	node infra/edge/run-vectors.mjs
@@ -48,12 +51,20 @@ test: $(VENV_READY) $(NODE_READY) sam-build ## every test that needs no AWS acco
 	@# Every call that a function made in all of the above, against its role in the template.
 	cd tests/sam && ../../$(VENV)/bin/python iam.py $(CALLS)
 	$(MAKE) test-browser
+	$(CLOUD_LIFE)
 
 # Some of it is another provider's, which is not everywhere: those tests say so.
 .PHONY: test-browser
 test-browser: $(NODE_READY) $(BROWSERS_READY) ## sign-in in Chromium and Firefox (part of test)
 	[ -x $${CARGO_TARGET_DIR:-target}/debug/cloakroom ] || cargo build --package cloakroom
 	node --test --test-concurrency 2 --test-timeout 600000 --test-force-exit --test-reporter spec tests/browser/*.test.mjs
+
+# CLOUD_ARGS: `--template rest`, `--steps sign-in,not-before`, `--without release`; --help has all.
+CLOUD_LIFE = $(VENV)/bin/python tests/cloud/run.py --emulator $(EMULATOR)/bin/python $(CLOUD_ARGS)
+.PHONY: test-cloud
+test-cloud: $(VENV_READY) $(EMULATOR_READY) sam-build ## the life of both stacks on an emulated cloud (part of test)
+	[ -x $${CARGO_TARGET_DIR:-target}/debug/cloakroom ] || cargo build --package cloakroom
+	$(CLOUD_LIFE)
 
 # What is deployed, unoptimized: the same command, a tenth of the time. In a folder of its
 # own, so that nobody takes it for a release.
@@ -129,6 +140,14 @@ package: $(VENV_READY) ## release bootstraps for x86_64 and arm64
 $(VENV_READY): tests/requirements.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --requirement tests/requirements.txt
+	touch $@
+
+$(EMULATOR_READY): tests/cloud/requirements.txt
+	if ! command -v unshare >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		$(APT) update && $(APT) install -y --no-install-recommends util-linux; \
+	fi
+	python3 -m venv $(EMULATOR)
+	$(EMULATOR)/bin/pip install --quiet --disable-pip-version-check --requirement tests/cloud/requirements.txt
 	touch $@
 
 node_modules/.ready: package.json $(wildcard package-lock.json)
