@@ -8,6 +8,8 @@
     reason = "what goes wrong here is a failed test"
 )]
 
+mod sessions;
+
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;

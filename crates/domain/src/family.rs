@@ -391,13 +391,34 @@ impl Change {
     }
 }
 
-/// Under which a subject's families are found: a keyed name, no subject.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// A keyed name under which families are found or ended. It tells nobody whose they are.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum IndexKey {
     /// All families of a subject.
     Subject(String),
     /// All families of a session at an identity provider.
     IdpSession(String),
+    /// All families of users for whom an identity provider has vouched. Not listed.
+    Provider(String),
+    /// All families of a client. Not listed.
+    Client(String),
+}
+
+impl IndexKey {
+    /// The name alone.
+    pub fn name(&self) -> &str {
+        let (Self::Subject(name)
+        | Self::IdpSession(name)
+        | Self::Provider(name)
+        | Self::Client(name)) = self;
+        name
+    }
+
+    /// Whether a row of the table lists each family under this name. A provider's rows
+    /// would all be in one partition of the table.
+    pub const fn is_listed(&self) -> bool {
+        matches!(self, Self::Subject(_) | Self::IdpSession(_))
+    }
 }
 
 #[cfg(test)]

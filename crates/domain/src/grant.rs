@@ -1,12 +1,10 @@
 //! What is inside the seals, and how a family is made and opened.
 
-use crate::claims::{UserClaims, client_subject};
+use crate::claims::UserClaims;
 use crate::config::{Config, IdentityProviderConfig};
 use crate::delegation::Delegation;
 use crate::dpop::{Confirmation, Thumbprint};
-use crate::family::{
-    FamilyId, FamilyKind, FamilyRecord, FamilyState, IndexKey, TokenEntry, TokenState,
-};
+use crate::family::{FamilyId, FamilyKind, FamilyRecord, FamilyState, TokenEntry, TokenState};
 use crate::ports::{Entropy, EntropyError};
 use crate::scope::ScopeSet;
 use crate::seal::{OpenError, Purpose, RootKey, RootKeys, Sealed, SealingKey};
@@ -333,33 +331,6 @@ pub fn find_entry(record: &FamilyRecord, digest: TokenDigest) -> Option<&TokenEn
 /// A keyed, truncated name of a subject: correlates, reveals nothing.
 pub fn subject_tag(root: &RootKey, subject: &str) -> String {
     root.name("tag", &[subject]).chars().take(16).collect()
-}
-
-/// Under which names the families of a grant's subject are found: the subject's,
-/// and that of its session at the identity provider.
-pub fn subject_keys(roots: &RootKeys, config: &Config, grant: &Grant) -> Vec<IndexKey> {
-    let root = roots.current();
-    let client = grant.client.as_deref().unwrap_or(BROWSER);
-    match &grant.user {
-        None => vec![subject_key(root, &config.issuer, &client_subject(client))],
-        Some(user) => std::iter::once(subject_key(root, &user.iss, &user.sub))
-            .chain(
-                user.idp_sid
-                    .as_ref()
-                    .map(|sid| idp_session_key(root, &user.iss, sid)),
-            )
-            .collect(),
-    }
-}
-
-/// Under which name the families of a subject are found, sealed under `root`.
-pub fn subject_key(root: &RootKey, issuer: &str, subject: &str) -> IndexKey {
-    IndexKey::Subject(root.name("sub", &[issuer, subject]))
-}
-
-/// Under which name the families of a session at a provider are found.
-pub fn idp_session_key(root: &RootKey, issuer: &str, sid: &str) -> IndexKey {
-    IndexKey::IdpSession(root.name("ids", &[issuer, sid]))
 }
 
 fn open_grant(record: &FamilyRecord, data_key: &SealingKey) -> Result<Grant, TokenFault> {

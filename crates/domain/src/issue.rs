@@ -6,20 +6,22 @@
 //! really over ends the family.
 
 pub mod exchange;
+mod revoke;
 pub mod target;
+
+pub use revoke::Revocation;
 
 use crate::client::assertion::{self, AssertionError, ProvenClient};
 use crate::client::{ClientCredentials, ClientError, Clients};
 use crate::config::{ClientConfig, ClientKind, Config, GrantKind};
 use crate::delegation::Delegation;
 use crate::dpop::{self, Confirmation, Proof, ProofError, ProofFault, Thumbprint};
+use crate::ended;
 use crate::family::{
     Change, Condition, FamilyId, FamilyKind, FamilyRecord, FamilyState, MAX_SPENT, MAX_TOKENS,
     TokenEntry, TokenState, Transition,
 };
-use crate::grant::{
-    self, Grant, Opened, Sealer, TokenFault, TokenMeta, TokenPair, new_family, subject_keys,
-};
+use crate::grant::{self, Grant, Opened, Sealer, TokenFault, TokenMeta, TokenPair, new_family};
 use crate::ports::{
     Clock, CreateError, CreateFamily, Entropy, EntropyError, FindFamily, ReadEpoch, Roots,
     SignError, StoreError, UpdateError, UpdateFamily, UseOnce, VerifyAssertion, World,
@@ -307,61 +309,6 @@ where
         }
     }
 
-    /// Revokes the family of an access or refresh token (RFC 7009 §2.1). A token that is
-    /// unknown, or another client's, is nothing to tell the caller about (§2.2).
-    ///
-    /// # Errors
-    ///
-    /// [`IssueError::InvalidClient`], or [`IssueError::Unavailable`] when the
-    /// family may still be alive.
-    pub async fn revoke(
-        &self,
-        credentials: &ClientCredentials<'_>,
-        text: &str,
-    ) -> Result<Revocation, IssueError> {
-        let client = self.authenticate(credentials)?;
-        let Ok(token) = OpaqueToken::parse(text) else {
-            return Ok(Revocation::Nothing);
-        };
-        if !matches!(token.kind(), TokenKind::Access | TokenKind::Refresh) {
-            return Ok(Revocation::Nothing);
-        }
-        // An item that we cannot read may belong to a living family.
-        let Some(record) = self.store.find_family(&token.family()).await? else {
-            return Ok(Revocation::Nothing);
-        };
-        let roots = self.roots().await?;
-        let owner = match grant::open_whatever_its_state(&record, &token, &roots) {
-            Ok(opened) => opened.meta.client,
-            Err(TokenFault::Unreadable) => return Err(TokenFault::Unreadable.into()),
-            // The MAC key may be listed again. And a used refresh token of an older
-            // generation has no entry any more, but whoever holds it was its client.
-            Err(fault)
-                if fault == TokenFault::Retired || record.spent.contains(&token.digest()) =>
-            {
-                Some(record.client.clone())
-            }
-            // Somebody wrote to the table. The client holds a token of a login that is its
-            // own, by all that can still be read: what it asks for is done.
-            Err(TokenFault::Broken) if record.client == client.id => {
-                self.end_family(&record).await?;
-                return Ok(Revocation::Broken);
-            }
-            Err(TokenFault::Broken) => return Ok(Revocation::Broken),
-            Err(_) => return Ok(Revocation::Nothing),
-        };
-        if owner.as_deref() != Some(client.id.as_str()) {
-            return Ok(Revocation::Nothing);
-        }
-        if client.id == record.client {
-            self.end_family(&record).await?;
-        } else {
-            // It was got by exchange: the rest of the family is the subject's.
-            self.forget(&record, &token).await?;
-        }
-        Ok(Revocation::Done)
-    }
-
     fn authenticate(
         &self,
         credentials: &ClientCredentials<'_>,
@@ -419,7 +366,7 @@ where
         self.use_up(asked.proof).await?;
         let roots = self.roots().await?;
         let (record, access) = new_family(&grant, &meta, roots.current(), &self.world)?;
-        let index = subject_keys(&roots, &self.config, &grant);
+        let index = ended::subject_keys(&roots, &self.config, &grant);
         self.store
             .create_family(&record, &index, now)
             .await
@@ -471,6 +418,7 @@ where
         }
         let epoch = self.epoch().await?;
         grant::check_limits(&opened.grant, &opened.meta, epoch, now)?;
+        self.refuse_ended(&record, &opened, &roots).await?;
 
         let with_refresh = opened.meta.scope.contains(OFFLINE_ACCESS)
             && client.grants.contains(&GrantKind::RefreshToken);
@@ -528,6 +476,9 @@ where
         let roots = self.roots().await?;
         let epoch = self.epoch().await?;
         let mut record = self.find(token).await?.ok_or(GrantFault::Unknown)?;
+        if let Ok(opened) = grant::open(&record, token, &roots, epoch, self.world.now()) {
+            self.refuse_ended(&record, &opened, &roots).await?;
+        }
         let mut proof = asked.proof;
         for _ in 0..MAX_ATTEMPTS {
             let now = self.world.now();
@@ -800,18 +751,19 @@ where
         }
     }
 
-    /// Takes one token back.
-    async fn forget(&self, record: &FamilyRecord, token: &OpaqueToken) -> Result<(), IssueError> {
-        let transition = Transition {
-            family: record.id,
-            conditions: vec![Condition::State(FamilyState::Active)],
-            changes: vec![Change::RemoveToken(token.digest())],
-        };
-        match self.store.update_family(&transition).await {
-            // Refused: the whole family is over.
-            Ok(()) | Err(UpdateError::Refused(_)) => Ok(()),
-            Err(UpdateError::Store(error)) => Err(error.into()),
+    /// Ends the family and refuses if a tombstone says that it is over: it could not be
+    /// found when its subject was signed out.
+    async fn refuse_ended(
+        &self,
+        record: &FamilyRecord,
+        opened: &Opened,
+        roots: &RootKeys,
+    ) -> Result<(), IssueError> {
+        if ended::is_ended(&self.store, &self.config, roots, record, opened).await? {
+            self.end_family(record).await?;
+            return Err(GrantFault::Revoked.into());
         }
+        Ok(())
     }
 
     async fn find(&self, token: &OpaqueToken) -> Result<Option<FamilyRecord>, IssueError> {
@@ -857,29 +809,6 @@ impl<S: UseOnce, R> TokenService<S, R> {
     ) -> Result<ProvenClient, AssertionError> {
         let now = self.world.now();
         assertion::prove(&self.config, verifier, &self.store, claimed_id, jwt, now).await
-    }
-}
-
-/// What came of a revocation; for logs and metrics alone.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Revocation {
-    /// There was something to revoke.
-    Done,
-    /// There was not.
-    Nothing,
-    /// A seal is broken: somebody wrote to the table who should not have. If the login
-    /// is the client's, it is over.
-    Broken,
-}
-
-impl Revocation {
-    /// For logs and metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Done => "revoked",
-            Self::Nothing => "nothing_to_revoke",
-            Self::Broken => "broken_seal",
-        }
     }
 }
 

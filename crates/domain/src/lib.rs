@@ -14,6 +14,7 @@ pub mod client;
 pub mod config;
 pub mod delegation;
 pub mod dpop;
+pub mod ended;
 pub mod family;
 pub mod grant;
 mod identity;

@@ -10,6 +10,7 @@ mod par;
 mod pending;
 mod renewal;
 mod request;
+mod return_to;
 mod session;
 
 pub use backchannel::SignedOut;
@@ -18,14 +19,16 @@ pub use par::{PushError, Pushed};
 pub use pending::{COOKIE_SUFFIX_LEN, LOGIN_SECONDS, cookie_suffix};
 pub use renewal::Freshness;
 pub use request::{Answer, AnswerError, AuthorizationParams, NativeRequest};
+pub use return_to::local_path;
 pub use session::{LoggedOut, SessionError, SessionView, TICKET_LIFE};
 
 use crate::client::Clients;
 use crate::client::assertion::{self, AssertionError, ProvenClient};
 use crate::config::{CallbackUri, Config, IdentityProviderConfig};
 use crate::delegation::Delegation;
+use crate::ended::{self, subject_keys};
 use crate::family::FamilyKind;
-use crate::grant::{self, Grant, TokenMeta, new_family, subject_keys};
+use crate::grant::{self, Grant, TokenMeta, new_family};
 use crate::ports::{
     Authenticated, AuthorizationRequest, CallbackCode, Clock, CreateError, CreateFamily, Entropy,
     EntropyError, FindFamily, IdentityProviders, IdpError, OnceName, ReadEpoch, Roots, SignError,
@@ -466,6 +469,9 @@ where
         started_at: UnixTime,
     ) -> Result<(OpaqueToken, String), LoginError> {
         let roots = self.roots.roots().await?;
+        if ended::was_ended_since(&self.store, &self.config, &roots, grant, started_at).await? {
+            return Err(LoginError::SignedOut);
+        }
         let (record, token) = new_family(grant, meta, roots.current(), &self.world)?;
         let index = subject_keys(&roots, &self.config, grant);
         self.store
@@ -506,40 +512,6 @@ fn once(what: &str) -> OnceName {
     OnceName {
         namespace: "used",
         digest: BASE64URL.encode(sha256(what.as_bytes())),
-    }
-}
-
-/// Keeps `text` if it is a path on this site, else `/` (D6).
-///
-/// What browsers would take for another site, now or after a proxy has decoded it
-/// once, is not kept, and neither is anything that has no place in a URL.
-pub fn local_path(text: &str) -> &str {
-    const DEFAULT: &str = "/";
-    const MAX_LEN: usize = 2048;
-    let printable = text.bytes().all(|b| b.is_ascii_graphic());
-    let second = text.get(1..).unwrap_or_default().to_ascii_lowercase();
-    let leaves_site = ["/", "\\", "%2f", "%5c"]
-        .iter()
-        .any(|start| second.starts_with(start));
-    let path = text.split(['?', '#']).next().unwrap_or_default();
-    let odd = path.contains(['@', '\\', ':']) || text.contains('\\');
-    // A browser takes dot segments out, and `/.//host` is `//host` then.
-    let dots = path.split('/').any(|segment| {
-        let plain = segment.to_ascii_lowercase().replace("%2e", ".");
-        plain == "." || plain == ".."
-    });
-    // Decoded, a tab or a line break is nothing to a browser, and `/<tab>/host` is `//host`.
-    let controls = path.split('%').skip(1).any(|rest| {
-        let code = rest
-            .get(..2)
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        code.is_some_and(|code| code.is_ascii_control())
-    });
-    let odd = odd || dots || controls;
-    if text.starts_with('/') && text.len() <= MAX_LEN && printable && !leaves_site && !odd {
-        text
-    } else {
-        DEFAULT
     }
 }
 

@@ -6,6 +6,7 @@
 
 use crate::claims::{Profile, UserClaims};
 use crate::delegation::MayAct;
+pub use crate::ended::{ReadTombstones, SubjectIndex};
 use crate::family::{FamilyId, FamilyRecord, IndexKey, Transition};
 use crate::jwt::Algorithm;
 use crate::keyset::{KeySetFault, StoredKeySet};
@@ -124,9 +125,11 @@ pub enum UpdateError {
     Store(#[from] StoreError),
 }
 
-/// Starts a family. IAM: `dynamodb:PutItem`, `dynamodb:ConditionCheckItem`.
-pub trait CreateFamily: Send + Sync {
-    /// Writes the family and its index entries in one transaction.
+/// Starts a family, and so must be able to ask for tombstones. IAM: `dynamodb:PutItem`,
+/// `dynamodb:ConditionCheckItem`.
+pub trait CreateFamily: ReadTombstones {
+    /// Writes the family and its index entries in one transaction. Of `index`, names that
+    /// are [not listed](IndexKey::is_listed) are only noted in the family.
     ///
     /// Families that [follow no sign-in](crate::family::FamilyKind::follows_a_sign_in) of
     /// one subject share no item: however many a machine starts at once, none waits for
@@ -134,8 +137,8 @@ pub trait CreateFamily: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`CreateError::Ended`] if the family follows a sign-in, and a tombstone of one of
-    /// the index keys forbids anything authenticated at `authenticated_at`: the subject
+    /// [`CreateError::Ended`] if the family follows a sign-in, and a tombstone of a listed
+    /// name forbids anything authenticated at `authenticated_at`: the subject
     /// was signed out everywhere while this login was in flight.
     fn create_family(
         &self,
@@ -196,32 +199,6 @@ pub trait ReadEpoch: Send + Sync {
     ///
     /// Only if the store could not answer.
     fn epoch(&self) -> impl Future<Output = Result<UnixTime, StoreError>> + Send;
-}
-
-/// Finds the families of a subject. IAM: `dynamodb:Query`.
-pub trait SubjectIndex: Send + Sync {
-    /// All families written under `key`, by a strongly consistent query.
-    ///
-    /// # Errors
-    ///
-    /// Only if the store could not answer in full.
-    fn families_of(
-        &self,
-        key: &IndexKey,
-    ) -> impl Future<Output = Result<Vec<FamilyId>, StoreError>> + Send;
-
-    /// Forbids families under `key` that authenticated before `not_before`.
-    /// A later moment wins over an earlier one, whatever the order of the calls.
-    ///
-    /// # Errors
-    ///
-    /// Only if the store could not answer.
-    fn end_subject(
-        &self,
-        key: &IndexKey,
-        not_before: UnixTime,
-        forget_after: UnixTime,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// A key that signs: what a JWT's header says of it.

@@ -4,16 +4,14 @@
 
 use crate::Handler;
 use cloakroom_domain::login::LoginError;
-use cloakroom_domain::ports::{
-    FindFamily, Roots, SubjectIndex, UpdateFamily, UseOnce, VerifyLogoutToken,
-};
+use cloakroom_domain::ports::{FindFamily, Roots, SubjectIndex, UseOnce, VerifyLogoutToken};
 use cloakroom_gateway::http::oauth_error::OAuthError;
 use cloakroom_gateway::http::{Request, Response, StatusCode};
 use cloakroom_gateway::telemetry::Metric;
 
 impl<S, R, P> Handler<S, R, P>
 where
-    S: FindFamily + UpdateFamily + SubjectIndex + UseOnce,
+    S: FindFamily + SubjectIndex + UseOnce,
     R: Roots,
     P: VerifyLogoutToken,
 {
@@ -30,8 +28,14 @@ where
         };
         match self.service.sign_out_by_provider(token).await {
             Ok(signed_out) => {
-                self.line(request, "backchannel_logout", "signed_out")
-                    .id("idp", &signed_out.idp)
+                let mut line = self.line(request, "backchannel_logout", "signed_out");
+                if signed_out.unreadable > 0 {
+                    // Somebody wrote to the table.
+                    line = line
+                        .number("unreadable", signed_out.unreadable)
+                        .count(Metric::SealsBroken, 1);
+                }
+                line.id("idp", &signed_out.idp)
                     .number("ended", signed_out.ended)
                     .emit();
                 // §2.8: nobody is known here by that name: as good as done.

@@ -54,6 +54,9 @@ laws! {
         a_tombstone_stops_an_older_login
         a_login_before_the_tombstone_is_listed_for_it
         the_later_tombstone_wins
+        tombstones_say_what_was_written_and_what_is_odd_is_no_answer
+        a_row_that_names_no_family_hides_no_other
+        a_family_is_ended_unread
         a_malformed_item_is_said_to_be_that
         a_table_is_made_once;
     model:

@@ -4,12 +4,13 @@ use super::World;
 use super::records::{entry, family, random_text, seal, token};
 use aws_sdk_dynamodb::types::AttributeValue;
 use cloakroom_aws::dynamo::{DynamoStore, create_table};
+use cloakroom_domain::ended::{Ending, Reach, Tombstone};
 use cloakroom_domain::family::{
     Change, Condition, FamilyId, FamilyRecord, FamilyState, IndexKey, TokenState, Transition,
 };
 use cloakroom_domain::ports::{
-    CreateError, CreateFamily, FindFamily, OnceName, ReadEpoch, StoreError, SubjectIndex,
-    UpdateError, UpdateFamily, UseOnce,
+    CreateError, CreateFamily, FindFamily, OnceName, ReadEpoch, ReadTombstones, StoreError,
+    SubjectIndex, UpdateError, UpdateFamily, UseOnce,
 };
 use cloakroom_domain::time::UnixTime;
 use cloakroom_domain::token::TokenKind;
@@ -27,6 +28,15 @@ pub(super) async fn created(store: &DynamoStore) -> FamilyRecord {
         .await
         .unwrap();
     family
+}
+
+async fn listed(store: &DynamoStore, key: &IndexKey) -> Vec<FamilyId> {
+    let listed = store.families_of(key).await;
+    assert!(
+        listed.fault.is_none() && listed.unreadable == 0,
+        "{listed:?}"
+    );
+    listed.families
 }
 
 fn subject() -> IndexKey {
@@ -211,7 +221,7 @@ pub(super) async fn a_subjects_families_are_listed(world: &World) {
         store.create_family(family, keys, LATER).await.unwrap();
     }
     let listed = async |key: &IndexKey| {
-        let mut ids = store.families_of(key).await.unwrap();
+        let mut ids = listed(&store, key).await;
         ids.sort_unstable();
         ids
     };
@@ -231,7 +241,7 @@ pub(super) async fn a_tombstone_stops_an_older_login(world: &World) {
     for key in [subject(), IndexKey::IdpSession(random_text())] {
         let keys = [subject(), key.clone()];
         store
-            .end_subject(&key, UnixTime(1_000), LATER)
+            .end_subject(&key, Reach::All, UnixTime(1_000), LATER)
             .await
             .unwrap();
         let late = family();
@@ -239,7 +249,7 @@ pub(super) async fn a_tombstone_stops_an_older_login(world: &World) {
         assert!(matches!(outcome, Err(CreateError::Ended)));
         assert_eq!(found(&store, &late.id).await, None);
         for key in &keys {
-            assert!(store.families_of(key).await.unwrap().is_empty());
+            assert!(listed(&store, key).await.is_empty());
         }
         for fresh in [1_000, 1_001] {
             store
@@ -247,7 +257,7 @@ pub(super) async fn a_tombstone_stops_an_older_login(world: &World) {
                 .await
                 .unwrap();
         }
-        assert_eq!(store.families_of(&key).await.unwrap().len(), 2);
+        assert_eq!(listed(&store, &key).await.len(), 2);
     }
 }
 
@@ -261,10 +271,10 @@ pub(super) async fn a_login_before_the_tombstone_is_listed_for_it(world: &World)
         .await
         .unwrap();
     store
-        .end_subject(&key, UnixTime(1_000), LATER)
+        .end_subject(&key, Reach::All, UnixTime(1_000), LATER)
         .await
         .unwrap();
-    assert_eq!(store.families_of(&key).await.unwrap(), [family.id]);
+    assert_eq!(listed(&store, &key).await, [family.id]);
 }
 
 pub(super) async fn the_later_tombstone_wins(world: &World) {
@@ -273,7 +283,7 @@ pub(super) async fn the_later_tombstone_wins(world: &World) {
         let key = subject();
         for not_before in order {
             store
-                .end_subject(&key, UnixTime(not_before), LATER)
+                .end_subject(&key, Reach::All, UnixTime(not_before), LATER)
                 .await
                 .unwrap();
         }
@@ -333,4 +343,126 @@ pub(super) async fn a_table_is_made_once(world: &World) {
         nowhere.find_family(&family.id).await,
         Err(StoreError::Unavailable(_))
     ));
+}
+
+pub(super) async fn a_row_that_names_no_family_hides_no_other(world: &World) {
+    let store = world.store();
+    let (key, family) = (subject(), family());
+    let keys = [key.clone()];
+    store.create_family(&family, &keys, LATER).await.unwrap();
+    for odd in ["f#short", "a", "f"] {
+        world
+            .dynamo
+            .put_item()
+            .table_name(&world.table)
+            .item("pk", AttributeValue::S(format!("sub#{}", key.name())))
+            .item("sk", AttributeValue::S(odd.into()))
+            .send()
+            .await
+            .unwrap();
+    }
+    let listed = store.families_of(&key).await;
+    assert_eq!((listed.families, listed.unreadable), (vec![family.id], 3));
+    assert!(listed.fault.is_none());
+}
+
+/// Sets an attribute of an item, past all rules.
+async fn set(world: &World, pk: String, sk: &str, name: &str, value: AttributeValue) {
+    world
+        .dynamo
+        .update_item()
+        .table_name(&world.table)
+        .key("pk", AttributeValue::S(pk))
+        .key("sk", AttributeValue::S(sk.into()))
+        .update_expression("SET #x = :x")
+        .expression_attribute_names("#x", name)
+        .expression_attribute_values(":x", value)
+        .send()
+        .await
+        .unwrap();
+}
+
+pub(super) async fn a_family_is_ended_unread(world: &World) {
+    let store = world.store();
+    let end = async |id| store.end_unread(id, FamilyState::Revoked).await.unwrap();
+    let plain = created(&store).await;
+    assert_eq!(end(plain.id).await, Ending::Now);
+    let after = found(&store, &plain.id).await.unwrap();
+    assert_eq!(
+        after,
+        FamilyRecord {
+            state: FamilyState::Revoked,
+            ..plain.clone()
+        }
+    );
+    // What is over stays what it is.
+    let ended = store.end_unread(plain.id, FamilyState::Ended).await;
+    assert_eq!(ended.unwrap(), Ending::Before);
+    let state = found(&store, &plain.id).await.unwrap().state;
+    assert_eq!(state, FamilyState::Revoked);
+    // Nothing is made where nothing was.
+    let nobody = family().id;
+    assert_eq!(end(nobody).await, Ending::Gone);
+    assert_eq!(found(&store, &nobody).await, None);
+    // Whatever is wrong with the item, and with its state.
+    for (name, value) in [
+        ("gen", AttributeValue::S("many".into())),
+        ("toks", AttributeValue::Bool(true)),
+        ("state", AttributeValue::N("5".into())),
+        ("state", AttributeValue::S("odd".into())),
+    ] {
+        let odd = created(&store).await;
+        let pk = format!("f#{}", odd.id.to_text());
+        set(world, pk, "f", name, value).await;
+        let read = store.find_family(&odd.id).await;
+        assert!(matches!(read, Err(StoreError::Malformed(_))), "{name}");
+        assert_eq!(end(odd.id).await, Ending::Now, "{name}");
+        assert_eq!(end(odd.id).await, Ending::Before, "{name}");
+    }
+}
+
+pub(super) async fn tombstones_say_what_was_written_and_what_is_odd_is_no_answer(world: &World) {
+    let store = world.store();
+    let names = [
+        subject(),
+        IndexKey::IdpSession(random_text()),
+        IndexKey::Provider(random_text()),
+        IndexKey::Client(random_text()),
+    ];
+    let told = async || store.tombstone(&names).await;
+    assert_eq!(told().await.unwrap(), Tombstone::default());
+    let at = |not_before, offline| Tombstone {
+        not_before: UnixTime(not_before),
+        offline_not_before: UnixTime(offline),
+    };
+    for (name, reach, moment, expected) in [
+        (0, Reach::Online, 10, at(10, 0)),
+        (1, Reach::All, 5, at(10, 5)),
+        (2, Reach::All, 20, at(20, 20)),
+        (3, Reach::Online, 30, at(30, 20)),
+        // The same moment, and more than before.
+        (3, Reach::All, 30, at(30, 30)),
+        (3, Reach::All, 7, at(30, 30)),
+    ] {
+        store
+            .end_subject(&names[name], reach, UnixTime(moment), LATER)
+            .await
+            .unwrap();
+        assert_eq!(told().await.unwrap(), expected, "{name} {reach:?} {moment}");
+    }
+    let pk = format!("ended#{}", names[3].name());
+    for name in ["not_before", "offline_not_before"] {
+        let odd = AttributeValue::S("30".into());
+        set(world, pk.clone(), "ended", name, odd).await;
+        assert!(
+            matches!(told().await, Err(StoreError::Malformed(_))),
+            "{name}"
+        );
+        // Whoever ends it again puts it right.
+        store
+            .end_subject(&names[3], Reach::All, UnixTime(40), LATER)
+            .await
+            .unwrap();
+        assert_eq!(told().await.unwrap(), at(40, 40), "{name}");
+    }
 }

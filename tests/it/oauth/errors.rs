@@ -3,7 +3,7 @@
 //! beside its tests); nothing that an endpoint can say may be missing there.
 
 use super::gallery::Gallery;
-use cloakroom_domain::grant;
+use cloakroom_domain::ended::{self, Reach};
 use cloakroom_domain::ports::{Clock, Roots, SubjectIndex};
 use cloakroom_local::faults::{Backend, Fault, Faults};
 use cloakroom_local::system::{DEMO_CONFIG, Options, System, TABLE};
@@ -526,11 +526,11 @@ async fn sign_out_everywhere(system: &System) {
     let kms =
         cloakroom_aws::kms::KmsRoots::new(backends.kms(), vec![backends.mac_key().to_owned()]);
     let roots = kms.roots().await.unwrap();
-    let name = grant::subject_key(roots.current(), system.provider_url(), "demo|alice");
+    let name = ended::subject_key(roots.current(), system.provider_url(), "demo|alice");
     let store = cloakroom_aws::dynamo::DynamoStore::new(backends.dynamodb(), TABLE);
     let now = cloakroom_aws::world().now();
     store
-        .end_subject(&name, now.plus(60), now.plus(600))
+        .end_subject(&name, Reach::All, now.plus(60), now.plus(600))
         .await
         .unwrap();
 }

@@ -9,6 +9,7 @@ use cloakroom_domain::authorize::{Authorizer, Scheme, Verdict};
 use cloakroom_domain::client::ClientCredentials;
 use cloakroom_domain::config::Config;
 use cloakroom_domain::dpop::{Confirmation, Thumbprint};
+use cloakroom_domain::ended::Tombstone;
 use cloakroom_domain::family::{
     FamilyId, FamilyRecord, FamilyState, IndexKey, TokenState, Transition,
 };
@@ -17,8 +18,8 @@ use cloakroom_domain::issue::target::Targets;
 use cloakroom_domain::issue::{GrantFault, IssueError, TokenRequest, TokenService};
 use cloakroom_domain::jwt::Algorithm;
 use cloakroom_domain::ports::{
-    Clock, CreateError, CreateFamily, FindFamily, OnceName, ReadEpoch, Roots, SignError, Signer,
-    SigningKey, StoreError, UpdateError, UpdateFamily, UseOnce, World,
+    Clock, CreateError, CreateFamily, FindFamily, OnceName, ReadEpoch, ReadTombstones, Roots,
+    SignError, Signer, SigningKey, StoreError, UpdateError, UpdateFamily, UseOnce, World,
 };
 use cloakroom_domain::seal::{RootKey, RootKeys, SealingKey};
 use cloakroom_domain::time::UnixTime;
@@ -532,6 +533,12 @@ impl CreateFamily for Store {
         _: UnixTime,
     ) -> Result<(), CreateError> {
         panic!("nothing here starts a family")
+    }
+}
+
+impl ReadTombstones for Store {
+    async fn tombstone(&self, _: &[IndexKey]) -> Result<Tombstone, StoreError> {
+        Ok(Tombstone::default())
     }
 }
 

@@ -23,17 +23,20 @@ pub(super) const TTL: &str = "ttl";
 
 pub(super) const STATE: &str = "state";
 const KIND: &str = "kind";
-const CLIENT: &str = "client";
+pub(super) const CLIENT: &str = "client";
 const ROOT: &str = "root";
 const CREATED_AT: &str = "created_at";
 pub(super) const IDLE_EXPIRES_AT: &str = "idle_expires_at";
-const ABSOLUTE_EXPIRES_AT: &str = "absolute_expires_at";
+pub(super) const ABSOLUTE_EXPIRES_AT: &str = "absolute_expires_at";
 pub(super) const GENERATION: &str = "gen";
 pub(super) const CLAIMS: &str = "claims";
 pub(super) const CLAIMS_VERSION: &str = "claims_version";
 pub(super) const LEASE_UNTIL: &str = "lease_until";
 pub(super) const TOKENS: &str = "toks";
 pub(super) const SPENT: &str = "spent";
+/// Under which names the family is ended, shortened: for `cloakroom sessions revoke`, which
+/// finds by them what the index does not list. It decides nothing.
+pub(super) const NAMES: &str = "names";
 
 // Of a token, beside `kind` and `state`.
 const EXPIRES_AT: &str = "expires_at";
@@ -54,12 +57,24 @@ pub(super) fn family_key(id: FamilyId) -> Item {
     key(&format!("f#{}", id.to_text()), "f")
 }
 
-/// Where a subject's families are listed.
+/// Where a subject's families are listed. Nothing is, under a name that is not listed.
 pub(super) fn index_pk(key: &IndexKey) -> String {
     match key {
         IndexKey::Subject(name) => format!("sub#{name}"),
         IndexKey::IdpSession(name) => format!("ids#{name}"),
+        IndexKey::Provider(name) => format!("idp#{name}"),
+        IndexKey::Client(name) => format!("client#{name}"),
     }
+}
+
+/// 128 bits of a name are enough to know it again.
+pub(super) fn short_name(key: &IndexKey) -> &str {
+    key.name().get(..22).unwrap_or(key.name())
+}
+
+/// Names as an attribute.
+pub(super) fn short_names(names: &[IndexKey]) -> AttributeValue {
+    AttributeValue::L(names.iter().map(|key| text(short_name(key))).collect())
 }
 
 /// What lists `family` under `key`.
@@ -77,11 +92,10 @@ pub(super) fn indexed_family(item: &Item) -> Result<FamilyId, StoreError> {
         .ok_or(StoreError::Malformed(SK))
 }
 
-/// What forbids families under `key`. The name is a MAC over its domain too, so a
-/// subject's and a session's never meet.
+/// What forbids families under `key`. The name is a MAC over its domain too, so that
+/// those of a subject, a session, a provider and a client never meet.
 pub(super) fn tombstone_key(index: &IndexKey) -> Item {
-    let (IndexKey::Subject(name) | IndexKey::IdpSession(name)) = index;
-    key(&format!("ended#{name}"), "ended")
+    key(&format!("ended#{}", index.name()), "ended")
 }
 
 /// A family as an item.

@@ -7,7 +7,9 @@
 mod expression;
 mod item;
 mod key_set;
+mod scan;
 mod table;
+mod tombstones;
 mod update;
 
 use crate::CallFailure;
@@ -23,15 +25,16 @@ use aws_sdk_dynamodb::types::{
 };
 use cloakroom_domain::family::{FamilyId, FamilyRecord, IndexKey, Transition};
 use cloakroom_domain::ports::{
-    CreateError, CreateFamily, FindFamily, OnceName, ReadEpoch, StoreError, SubjectIndex,
-    UpdateError, UpdateFamily, UseOnce,
+    CreateError, CreateFamily, FindFamily, OnceName, ReadEpoch, StoreError, UpdateError,
+    UpdateFamily, UseOnce,
 };
 use cloakroom_domain::time::UnixTime;
-use item::{Item, PK, SK, TTL};
+use item::{Item, NAMES, PK};
 use std::time::Duration;
 use update::Plan;
 
 pub use key_set::WriteKeySetError;
+pub use scan::{Scan, Seen};
 pub use table::create_table;
 
 /// A tombstone's and the epoch's moment.
@@ -67,42 +70,9 @@ impl DynamoStore {
     ///
     /// Only if the store could not answer.
     pub async fn bump_epoch(&self, now: UnixTime) -> Result<UnixTime, StoreError> {
-        self.raise(item::key("epoch", "epoch"), now, None).await?;
+        let key = item::key("epoch", "epoch");
+        self.raise(key, NOT_BEFORE, now, None).await?;
         self.epoch().await
-    }
-
-    /// Sets `not_before`, unless it is as late already.
-    async fn raise(
-        &self,
-        key: Item,
-        not_before: UnixTime,
-        forget_after: Option<UnixTime>,
-    ) -> Result<(), StoreError> {
-        let mut update = "SET #not_before = :not_before".to_owned();
-        let mut request = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(key))
-            .condition_expression("attribute_not_exists(#not_before) OR #not_before < :not_before")
-            .expression_attribute_names("#not_before", NOT_BEFORE)
-            .expression_attribute_values(":not_before", item::number(not_before.0));
-        if let Some(ttl) = forget_after {
-            update.push_str(", #ttl = :ttl");
-            request = request
-                .expression_attribute_names("#ttl", TTL)
-                .expression_attribute_values(":ttl", item::number(ttl.0));
-        }
-        match request.update_expression(update).send().await {
-            Err(error)
-                if !error
-                    .as_service_error()
-                    .is_some_and(UpdateItemError::is_conditional_check_failed_exception) =>
-            {
-                Err(CallFailure::new("UpdateItem", &error).into())
-            }
-            _ => Ok(()),
-        }
     }
 
     async fn read(&self, key: Item) -> Result<Option<Item>, StoreError> {
@@ -222,14 +192,17 @@ impl CreateFamily for DynamoStore {
         index: &[IndexKey],
         authenticated_at: UnixTime,
     ) -> Result<(), CreateError> {
-        let entries = index.iter().map(|key| item::index_item(key, family));
+        let listed = || index.iter().filter(|key| key.is_listed());
+        let entries = listed().map(|key| item::index_item(key, family));
         let mut items = Vec::with_capacity(1 + 2 * index.len());
-        for item in std::iter::once(item::write_family(family)).chain(entries) {
+        let mut item = item::write_family(family);
+        item.insert(NAMES.into(), item::short_names(index));
+        for item in std::iter::once(item).chain(entries) {
             items.push(TransactWriteItem::builder().put(self.put(item)?).build());
         }
         let first_check = items.len();
         // Transactions that name one item refuse each other, even if they only look at it.
-        let checks = index.iter().filter(|_| family.kind.follows_a_sign_in());
+        let checks = listed().filter(|_| family.kind.follows_a_sign_in());
         for key in checks {
             let check = self.check(key, authenticated_at)?;
             items.push(TransactWriteItem::builder().condition_check(check).build());
@@ -256,7 +229,7 @@ impl UseOnce for DynamoStore {
         let owner = AttributeValue::B(owner.to_vec().into());
         let mut item = item::key(&format!("{}#{}", name.namespace, name.digest), "once");
         item.insert(OWNER.into(), owner.clone());
-        item.insert(TTL.into(), item::number(forget_after.0));
+        item.insert(item::TTL.into(), item::number(forget_after.0));
         let outcome = self
             .client
             .put_item()
@@ -291,40 +264,6 @@ impl ReadEpoch for DynamoStore {
     async fn epoch(&self) -> Result<UnixTime, StoreError> {
         let item = self.read(item::key("epoch", "epoch")).await?;
         item.map_or(Ok(UnixTime(0)), |item| item::time(&item, NOT_BEFORE))
-    }
-}
-
-impl SubjectIndex for DynamoStore {
-    async fn families_of(&self, key: &IndexKey) -> Result<Vec<FamilyId>, StoreError> {
-        let mut pages = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .consistent_read(true)
-            .key_condition_expression("#pk = :pk")
-            .projection_expression("#sk")
-            .expression_attribute_names("#pk", PK)
-            .expression_attribute_names("#sk", SK)
-            .expression_attribute_values(":pk", item::text(&item::index_pk(key)))
-            .into_paginator()
-            .items()
-            .send();
-        let mut families = Vec::new();
-        while let Some(item) = pages.next().await {
-            let item = item.map_err(|error| CallFailure::new("Query", &error))?;
-            families.push(item::indexed_family(&item)?);
-        }
-        Ok(families)
-    }
-
-    async fn end_subject(
-        &self,
-        key: &IndexKey,
-        not_before: UnixTime,
-        forget_after: UnixTime,
-    ) -> Result<(), StoreError> {
-        self.raise(item::tombstone_key(key), not_before, Some(forget_after))
-            .await
     }
 }
 

@@ -5,6 +5,10 @@
 //! not in time. A token of ours gets a sibling in its own family and dies with it; a
 //! user whose ID token is presented gets a family of one token.
 
+mod request;
+
+pub use request::{ExchangeRequest, GRANT_TYPE, SubjectFault, TokenType};
+
 use super::target::{self, Targets};
 use super::{
     Asked, GrantFault, IssueError, Issued, MAX_ATTEMPTS, OFFLINE_ACCESS, TokenService,
@@ -15,6 +19,7 @@ use crate::client::ClientCredentials;
 use crate::config::{ClientConfig, GrantKind};
 use crate::delegation::Delegation;
 use crate::dpop::Proof;
+use crate::ended::{self, MAX_SUBJECT_TOKEN_AGE};
 use crate::family::{
     Change, Condition, FamilyId, FamilyKind, FamilyRecord, FamilyState, MAX_TOKENS, TokenEntry,
     TokenState, Transition,
@@ -29,96 +34,6 @@ use crate::scope::ScopeSet;
 use crate::seal::RootKeys;
 use crate::time::UnixTime;
 use crate::token::{OpaqueToken, TokenDigest, TokenKind};
-
-/// The `grant_type`.
-pub const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
-
-/// The names of token types that we know (RFC 8693 §3).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum TokenType {
-    /// An access token of ours.
-    AccessToken,
-    /// An ID token of a provider of ours.
-    IdToken,
-}
-
-impl TokenType {
-    /// What we issue.
-    pub const ISSUED: &'static str = "urn:ietf:params:oauth:token-type:access_token";
-
-    /// Reads a type's URI. The only JWT that anybody outside has is an ID token.
-    pub fn parse(uri: &str) -> Option<Self> {
-        match uri {
-            Self::ISSUED => Some(Self::AccessToken),
-            "urn:ietf:params:oauth:token-type:id_token"
-            | "urn:ietf:params:oauth:token-type:jwt" => Some(Self::IdToken),
-            _ => None,
-        }
-    }
-}
-
-/// What a client asks for (RFC 8693 §2.1), once its form is in order.
-#[derive(Clone, Copy)]
-pub struct ExchangeRequest<'a> {
-    /// About whom.
-    pub subject_token: &'a str,
-    /// What that is.
-    pub subject_token_type: TokenType,
-    /// Who will act, if it is not simply the client in the subject's place: an
-    /// access token of ours.
-    pub actor_token: Option<&'a str>,
-    /// Less than the subject token may do, if present.
-    pub scope: Option<&'a str>,
-}
-
-impl std::fmt::Debug for ExchangeRequest<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "ExchangeRequest({:?})", self.subject_token_type)
-    }
-}
-
-impl ExchangeRequest<'_> {
-    /// The family that the subject token claims, for logs.
-    pub fn family(&self) -> Option<FamilyId> {
-        OpaqueToken::parse(self.subject_token)
-            .ok()
-            .map(|token| token.family())
-    }
-}
-
-/// What is wrong with a subject or actor token; for logs and metrics alone.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum SubjectFault {
-    /// As for a code or refresh token.
-    Token(GrantFault),
-    /// The client may not exchange tokens of the one to whom it was issued.
-    NotForThisClient,
-    /// No provider of ours vouches for it, or not for us. The text is ours.
-    NotVouchedFor(&'static str),
-    /// The subject was signed out everywhere since.
-    SignedOut,
-    /// The actor token is another client's, or itself delegated.
-    Actor,
-    /// The subject token names somebody else who may act.
-    MayNotAct,
-    /// The chain of actors would be too long.
-    TooManyActors,
-}
-
-impl SubjectFault {
-    /// For logs and metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Token(fault) => fault.name(),
-            Self::NotForThisClient => "not_for_this_client",
-            Self::NotVouchedFor(_) => "not_vouched_for",
-            Self::SignedOut => "signed_out",
-            Self::Actor => "actor",
-            Self::MayNotAct => "may_not_act",
-            Self::TooManyActors => "too_many_actors",
-        }
-    }
-}
 
 /// Who acts, as the actor token says.
 struct ActingParty {
@@ -216,6 +131,10 @@ where
             .await
             .map_err(as_subject)?
             .ok_or(SubjectFault::Token(GrantFault::Unknown))?;
+        if let Ok(opened) = grant::open(&record, token, &roots, epoch, self.world.now()) {
+            let ended = self.refuse_ended(&record, &opened, &roots).await;
+            ended.map_err(as_subject)?;
+        }
         let mut proof = asked.proof;
         for _ in 0..MAX_ATTEMPTS {
             let exchange = Exchange {
@@ -357,6 +276,10 @@ where
         if vouched.issued_at < epoch {
             return Err(SubjectFault::Token(GrantFault::Expired).into());
         }
+        // A sign-out from before that is no longer remembered.
+        if now.since(vouched.issued_at) > MAX_SUBJECT_TOKEN_AGE {
+            return Err(SubjectFault::TooOld.into());
+        }
         let delegation = Delegation {
             act: None,
             may_act: vouched.may_act,
@@ -396,10 +319,15 @@ where
             delegation,
             cnf: asked.proof.map(Proof::confirmation),
         };
-        self.use_up(asked.proof).await?;
         let roots = self.roots().await?;
+        if ended::was_ended_since(&self.store, &self.config, &roots, &grant, vouched.issued_at)
+            .await?
+        {
+            return Err(SubjectFault::SignedOut.into());
+        }
+        self.use_up(asked.proof).await?;
         let (record, token) = new_family(&grant, &meta, roots.current(), &self.world)?;
-        let index = grant::subject_keys(&roots, &self.config, &grant);
+        let index = ended::subject_keys(&roots, &self.config, &grant);
         self.store
             .create_family(&record, &index, vouched.issued_at)
             .await
@@ -447,6 +375,8 @@ where
             return Err(SubjectFault::Actor.into());
         }
         prove_key(&opened, proof)?;
+        let ended = self.refuse_ended(&record, &opened, &roots).await;
+        ended.map_err(as_subject)?;
         let (first_use, _) = housekeeping(&record, &opened, now);
         if first_use {
             let outlived = grant::outlived_pair(&record, &opened.meta, now);

@@ -1,8 +1,10 @@
 mod boundaries;
 mod dpop;
+mod tombstones;
 
 use super::*;
 use crate::client::SecretHash;
+use crate::ended::Reach;
 use crate::family::FamilyId;
 use crate::grant::CodeBinding;
 use crate::ports::SubjectIndex;
@@ -906,11 +908,14 @@ async fn a_family_remembers_its_last_used_tokens_and_stays_small() {
 #[tokio::test]
 async fn a_machine_is_not_held_up_by_what_was_ended_before() {
     let desk = Desk::new();
-    let key = grant::subject_key(&root(1), &system().issuer, "client|machine");
+    let key = ended::subject_key(&root(1), &system().issuer, "client|machine");
     let (soon, long) = (UnixTime(NOW + 1), UnixTime(u64::MAX));
-    desk.store.end_subject(&key, soon, long).await.unwrap();
+    desk.store
+        .end_subject(&key, Reach::All, soon, long)
+        .await
+        .unwrap();
     let issued = desk.machine(None).await.unwrap();
-    let listed = desk.store.families_of(&key).await.unwrap();
+    let listed = desk.store.families_of(&key).await.families;
     assert_eq!(listed, [issued.pair.access.family()], "and can be found");
 }
 

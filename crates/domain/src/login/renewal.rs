@@ -208,7 +208,7 @@ where
         }
     }
 
-    async fn end(&self, record: &FamilyRecord) -> Result<(), SessionError> {
+    pub(super) async fn end(&self, record: &FamilyRecord) -> Result<(), SessionError> {
         match self.store.update_family(&Transition::end(record.id)).await {
             Ok(()) | Err(UpdateError::Refused(_)) => Ok(()),
             Err(UpdateError::Store(error)) => Err(error.into()),

@@ -2,6 +2,7 @@
 
 use super::LoginService;
 use super::renewal::{Freshness, Session};
+use crate::ended;
 use crate::family::{
     Change, Condition, FamilyRecord, FamilyState, MAX_TOKENS, TokenState, Transition,
 };
@@ -130,7 +131,7 @@ where
     pub async fn session(&self, text: &str, slide: bool) -> Result<SessionView, SessionError> {
         let now = self.world.now();
         let token = parse(text)?;
-        let (record, opened, roots) = self.open_session(&token, now).await?;
+        let (record, opened, roots) = self.open_unended(&token, now).await?;
         let mut session = Session {
             token: &token,
             record,
@@ -204,7 +205,7 @@ where
     pub async fn ticket(&self, text: &str) -> Result<Ticket, SessionError> {
         let now = self.world.now();
         let session = parse(text)?;
-        let (record, opened, roots) = self.open_session(&session, now).await?;
+        let (record, opened, roots) = self.open_unended(&session, now).await?;
         if !opened.grant.claims_are_current(&self.config, now) {
             return Err(SessionError::NoSession);
         }
@@ -339,12 +340,33 @@ where
     pub(super) async fn opened_session(&self, text: &str) -> Result<Opened, SessionError> {
         let token = parse(text)?;
         let now = self.world.now();
-        let (_, opened, _) = self.open_session(&token, now).await?;
+        let (_, opened, _) = self.open_unended(&token, now).await?;
         if opened.grant.claims_are_current(&self.config, now) {
             Ok(opened)
         } else {
             Err(SessionError::NoSession)
         }
+    }
+
+    /// As [`Self::open_session`], and ends the session if a tombstone says that it is
+    /// over: it could not be found when its user was signed out.
+    async fn open_unended(
+        &self,
+        token: &OpaqueToken,
+        now: UnixTime,
+    ) -> Result<(FamilyRecord, Opened, std::sync::Arc<RootKeys>), SessionError> {
+        let (record, opened, roots) = self.open_session(token, now).await?;
+        let ended = ended::is_ended(&self.store, &self.config, &roots, &record, &opened).await;
+        let ended = ended.map_err(|error| match error {
+            // It is not the session that is broken.
+            StoreError::Malformed(_) => SessionError::Unavailable("a tombstone is malformed"),
+            error => error.into(),
+        })?;
+        if ended {
+            self.end(&record).await?;
+            return Err(SessionError::NoSession);
+        }
+        Ok((record, opened, roots))
     }
 
     async fn open_session(

@@ -1,6 +1,7 @@
 use super::native::*;
 use super::request::*;
 use super::*;
+use crate::ended::Reach;
 use crate::family::{FamilyRecord, FamilyState, IndexKey, Transition};
 use crate::grant::{Opened, TokenFault};
 use crate::ports::SubjectIndex;
@@ -15,6 +16,7 @@ mod par;
 mod providers;
 mod renewal;
 mod return_to;
+mod tombstones;
 
 const NOW: u64 = 1_100;
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
@@ -480,7 +482,7 @@ async fn a_subject_who_was_signed_out_meanwhile_does_not_come_in() {
         let later = UnixTime(NOW + 1);
         porch
             .store
-            .end_subject(&key, later, UnixTime(u64::MAX))
+            .end_subject(&key, Reach::All, later, UnixTime(u64::MAX))
             .await
             .unwrap();
         assert_eq!(
@@ -494,7 +496,9 @@ async fn a_subject_who_was_signed_out_meanwhile_does_not_come_in() {
         };
         let confirmed = porch.confirm(&ticket, &native, Decision::Allow);
         assert_eq!(error(confirmed.await), LoginError::SignedOut);
-        porch.sign_in("bob").await;
+        if key.is_listed() {
+            porch.sign_in("bob").await;
+        }
         porch.clock.advance(1);
         porch.sign_in("alice").await;
     }

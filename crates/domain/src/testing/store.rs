@@ -1,10 +1,11 @@
 //! A table in memory, on top of [`Transition::apply`]: it counts what it is asked,
 //! fails when told to, and lets another writer go first.
 
-use crate::family::{FamilyId, FamilyRecord, IndexKey, Transition};
+use crate::ended::{Ending, Listed, Reach, Tombstone};
+use crate::family::{FamilyId, FamilyRecord, FamilyState, IndexKey, Transition};
 use crate::ports::{
-    CreateError, CreateFamily, FindFamily, OnceName, ReadEpoch, StoreError, SubjectIndex,
-    UpdateError, UpdateFamily, UseOnce,
+    CreateError, CreateFamily, FindFamily, OnceName, ReadEpoch, ReadTombstones, StoreError,
+    SubjectIndex, UpdateError, UpdateFamily, UseOnce,
 };
 use crate::time::UnixTime;
 use std::collections::{BTreeMap, VecDeque};
@@ -19,7 +20,10 @@ pub(crate) struct MemoryStore(Arc<Mutex<Table>>);
 struct Table {
     families: BTreeMap<FamilyId, FamilyRecord>,
     index: Vec<(IndexKey, FamilyId)>,
-    tombstones: Vec<(IndexKey, UnixTime)>,
+    tombstones: Vec<(IndexKey, Tombstone)>,
+    /// What cannot be read as an item.
+    damaged: Vec<FamilyId>,
+    unreadable_rows: u64,
     used: Vec<OnceName>,
     epoch: UnixTime,
     calls: Calls,
@@ -44,6 +48,8 @@ pub(crate) enum Verb {
     Create,
     Once,
     Epoch,
+    Tombstone,
+    List,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -94,6 +100,21 @@ impl MemoryStore {
 
     pub(crate) fn set_epoch(&self, epoch: u64) {
         self.lock().epoch = UnixTime(epoch);
+    }
+
+    /// The item is there, and nobody can read it.
+    pub(crate) fn damage(&self, id: FamilyId) {
+        self.lock().damaged.push(id);
+    }
+
+    /// Every listing has this many rows that name no family.
+    pub(crate) fn damage_index(&self, rows: u64) {
+        self.lock().unreadable_rows = rows;
+    }
+
+    /// Deletes the rows that list a family.
+    pub(crate) fn unlist(&self, id: FamilyId) {
+        self.lock().index.retain(|(_, each)| *each != id);
     }
 
     pub(crate) fn index(&self) -> Vec<(IndexKey, FamilyId)> {
@@ -168,16 +189,16 @@ impl Table {
         if let Some(fault) = fault.filter(|fault| *fault != Fault::AnswerLost) {
             return Err(StoreError::from(fault).into());
         }
-        let ended = self
-            .tombstones
-            .iter()
-            .any(|(key, not_before)| index.contains(key) && authenticated_at < *not_before);
+        let ended = self.tombstones.iter().any(|(key, tombstone)| {
+            key.is_listed() && index.contains(key) && tombstone.ends(authenticated_at, false)
+        });
         if ended && family.kind.follows_a_sign_in() {
             return Err(CreateError::Ended);
         }
         assert!(self.families.insert(family.id, family.clone()).is_none());
+        let listed = index.iter().filter(|key| key.is_listed());
         self.index
-            .extend(index.iter().map(|key| (key.clone(), family.id)));
+            .extend(listed.map(|key| (key.clone(), family.id)));
         match fault {
             Some(lost) => Err(StoreError::from(lost).into()),
             None => Ok(()),
@@ -192,6 +213,7 @@ impl FindFamily for MemoryStore {
             table.calls.find += 1;
             match table.fault(Verb::Find) {
                 Some(fault) => Err(fault.into()),
+                None if table.damaged.contains(id) => Err(Fault::Malformed.into()),
                 None => Ok(table.families.get(id).cloned()),
             }
         };
@@ -253,20 +275,62 @@ impl ReadEpoch for MemoryStore {
     }
 }
 
+impl ReadTombstones for MemoryStore {
+    async fn tombstone(&self, names: &[IndexKey]) -> Result<Tombstone, StoreError> {
+        let mut table = self.lock();
+        if let Some(fault) = table.fault(Verb::Tombstone) {
+            return Err(fault.into());
+        }
+        let told = table.tombstones.iter();
+        let told = told.filter(|(key, _)| names.contains(key));
+        Ok(told.fold(Tombstone::default(), |all, (_, each)| all.and(*each)))
+    }
+}
+
 impl SubjectIndex for MemoryStore {
-    async fn families_of(&self, key: &IndexKey) -> Result<Vec<FamilyId>, StoreError> {
-        let found = self.index().into_iter().filter(|(each, _)| each == key);
-        Ok(found.map(|(_, id)| id).collect())
+    async fn families_of(&self, key: &IndexKey) -> Listed {
+        let mut table = self.lock();
+        let found = table.index.iter().filter(|(each, _)| each == key);
+        Listed {
+            families: found.map(|(_, id)| *id).collect(),
+            unreadable: table.unreadable_rows,
+            fault: table.fault(Verb::List).map(Into::into),
+        }
     }
 
     async fn end_subject(
         &self,
         key: &IndexKey,
+        reach: Reach,
         not_before: UnixTime,
         _: UnixTime,
     ) -> Result<(), StoreError> {
-        self.lock().tombstones.push((key.clone(), not_before));
+        let offline_not_before = match reach {
+            Reach::All => not_before,
+            Reach::Online => UnixTime(0),
+        };
+        let tombstone = Tombstone {
+            not_before,
+            offline_not_before,
+        };
+        self.lock().tombstones.push((key.clone(), tombstone));
         Ok(())
+    }
+
+    async fn end_unread(&self, id: FamilyId, state: FamilyState) -> Result<Ending, StoreError> {
+        let mut table = self.lock();
+        table.calls.update += 1;
+        if let Some(fault) = table.fault(Verb::Update) {
+            return Err(fault.into());
+        }
+        Ok(match table.families.get_mut(&id) {
+            None => Ending::Gone,
+            Some(record) if record.state != FamilyState::Active => Ending::Before,
+            Some(record) => {
+                record.state = state;
+                Ending::Now
+            }
+        })
     }
 }
 

@@ -5,14 +5,15 @@
 //! unknown one); tests hold it to them through here.
 
 use super::Metric;
-use cloakroom_domain::family::{FamilyId, FamilyRecord, IndexKey, Transition};
+use cloakroom_domain::ended::{Ending, Listed, Reach, Tombstone};
+use cloakroom_domain::family::{FamilyId, FamilyRecord, FamilyState, IndexKey, Transition};
 use cloakroom_domain::jwk::PublicJwk;
 use cloakroom_domain::ports::{
     AssertionClaims, AssertionFault, Authenticated, AuthorizationRequest, CallbackCode,
     CreateError, CreateFamily, FindFamily, IdentityProviders, IdpError, LogoutToken, OnceName,
-    PublicKeys, ReadEpoch, Renewal, RenewalError, Renewed, Roots, SignError, Signer, SigningKey,
-    StoreError, SubjectIndex, UpdateError, UpdateFamily, UseOnce, VerifyAssertion,
-    VerifyLogoutToken,
+    PublicKeys, ReadEpoch, ReadTombstones, Renewal, RenewalError, Renewed, Roots, SignError,
+    Signer, SigningKey, StoreError, SubjectIndex, UpdateError, UpdateFamily, UseOnce,
+    VerifyAssertion, VerifyLogoutToken,
 };
 use cloakroom_domain::seal::RootKeys;
 use cloakroom_domain::time::UnixTime;
@@ -32,6 +33,8 @@ pub enum Call {
     UseOnce,
     /// Reads the epoch.
     ReadEpoch,
+    /// Reads tombstones.
+    ReadTombstones,
     /// Lists or ends the families of a subject.
     SubjectIndex,
     /// Signs.
@@ -53,6 +56,7 @@ impl Call {
             | Self::CreateFamily
             | Self::UseOnce
             | Self::ReadEpoch
+            | Self::ReadTombstones
             | Self::SubjectIndex => Metric::StoreMillis,
         }
     }
@@ -243,8 +247,15 @@ impl<T: ReadEpoch> ReadEpoch for Metered<T> {
     }
 }
 
+impl<T: ReadTombstones> ReadTombstones for Metered<T> {
+    async fn tombstone(&self, names: &[IndexKey]) -> Result<Tombstone, StoreError> {
+        let answer = self.inner.tombstone(names);
+        self.meter.measure(Call::ReadTombstones, answer).await
+    }
+}
+
 impl<T: SubjectIndex> SubjectIndex for Metered<T> {
-    async fn families_of(&self, key: &IndexKey) -> Result<Vec<FamilyId>, StoreError> {
+    async fn families_of(&self, key: &IndexKey) -> Listed {
         let answer = self.inner.families_of(key);
         self.meter.measure(Call::SubjectIndex, answer).await
     }
@@ -252,11 +263,17 @@ impl<T: SubjectIndex> SubjectIndex for Metered<T> {
     async fn end_subject(
         &self,
         key: &IndexKey,
+        reach: Reach,
         not_before: UnixTime,
         forget_after: UnixTime,
     ) -> Result<(), StoreError> {
-        let answer = self.inner.end_subject(key, not_before, forget_after);
+        let answer = self.inner.end_subject(key, reach, not_before, forget_after);
         self.meter.measure(Call::SubjectIndex, answer).await
+    }
+
+    async fn end_unread(&self, id: FamilyId, state: FamilyState) -> Result<Ending, StoreError> {
+        let answer = self.inner.end_unread(id, state);
+        self.meter.measure(Call::UpdateFamily, answer).await
     }
 }
 

@@ -1,3 +1,5 @@
+mod tombstones;
+
 use super::*;
 use crate::config::Config;
 use crate::delegation::MayAct;
@@ -23,6 +25,8 @@ const fn secret_of(id: &str) -> ClientCredentials<'_> {
 struct Providers {
     may_act: Option<MayAct>,
     fault: Option<fn() -> IdpError>,
+    /// Seconds since the token was issued.
+    age: u64,
 }
 
 impl VerifySubjectToken for Providers {
@@ -40,7 +44,7 @@ impl VerifySubjectToken for Providers {
         }
         Ok(Vouched {
             claims: grant_of("alice").user.unwrap(),
-            issued_at: UnixTime(now.0 - 10),
+            issued_at: UnixTime(now.0 - self.age),
             expires_at: now.plus(60),
             may_act: self.may_act.clone(),
         })
@@ -96,6 +100,7 @@ impl Desk {
             providers: Providers {
                 may_act: None,
                 fault: None,
+                age: 10,
             },
             entropy: SequenceEntropy::starting_at(9),
         }
@@ -776,9 +781,15 @@ async fn an_id_token_from_before_a_sign_out_everywhere_gives_nothing() {
     let issued = desk.id_token("good").await.unwrap();
     let key = desk.store.index()[0].0.clone();
     drop(issued);
-    crate::ports::SubjectIndex::end_subject(&desk.store, &key, UnixTime(NOW), UnixTime(u64::MAX))
-        .await
-        .unwrap();
+    crate::ports::SubjectIndex::end_subject(
+        &desk.store,
+        &key,
+        crate::ended::Reach::All,
+        UnixTime(NOW),
+        UnixTime(u64::MAX),
+    )
+    .await
+    .unwrap();
     assert_eq!(fault(desk.id_token("good").await), SubjectFault::SignedOut);
 
     let mut desk = Desk::with(trusting);

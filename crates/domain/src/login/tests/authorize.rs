@@ -348,7 +348,7 @@ async fn a_grant_from_the_session_of_an_ended_subject_does_not_start() {
     let end = |at| {
         porch
             .store
-            .end_subject(&keys[0], UnixTime(at), UnixTime(u64::MAX))
+            .end_subject(&keys[0], Reach::All, UnixTime(at), UnixTime(u64::MAX))
     };
     end(NOW).await.unwrap();
     let result = porch.with_session(&server(), &session).await;
@@ -356,12 +356,12 @@ async fn a_grant_from_the_session_of_an_ended_subject_does_not_start() {
     end(NOW + 1).await.unwrap();
     let result = porch.with_session(&server(), &session).await;
     assert!(
-        matches!(result, Err(AuthorizeError::Login(LoginError::SignedOut))),
-        "{result:?}"
+        matches!(result, Ok(Authorized::Login(_))),
+        "the session is over, and the user signs in again: {result:?}"
     );
     assert_eq!(
         error(porch.say_yes(&ticket, Some(session.expose()), &[]).await),
-        LoginError::SignedOut
+        LoginError::NotPending
     );
     assert_eq!(porch.store.families().len(), 2, "the session and one grant");
 }

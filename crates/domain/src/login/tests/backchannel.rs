@@ -181,3 +181,72 @@ async fn a_token_that_is_not_believed_ends_nothing() {
     assert!(matches!(refused, Err(LoginError::Refused(_))));
     assert_eq!(porch.state(&alice), FamilyState::Active);
 }
+
+#[tokio::test]
+async fn d91_one_item_that_cannot_be_read_keeps_nobody_else_alive() {
+    for token in ["sid=idp-sid-of-alice;1", "sub=demo|alice;1"] {
+        let porch = Porch::new();
+        let mut sessions = Vec::new();
+        for _ in 0..6 {
+            sessions.push(porch.sign_in("alice").await);
+        }
+        porch.store.damage(sessions[2].family());
+        assert_eq!(porch.told(token).await, Ok(6));
+        for session in &sessions {
+            assert_eq!(porch.state(session), FamilyState::Ended);
+        }
+    }
+}
+
+#[tokio::test]
+async fn d91_one_item_that_cannot_be_reached_keeps_nobody_else_alive() {
+    for (verb, ends_all) in [
+        (Verb::Find, false),
+        (Verb::Update, false),
+        (Verb::Update, true),
+    ] {
+        let porch = Porch::with(|config| {
+            config.identity_providers[0].logout_ends_offline_access = ends_all;
+        });
+        let mut sessions = Vec::new();
+        for _ in 0..6 {
+            sessions.push(porch.sign_in("alice").await);
+        }
+        porch.store.pass_next(verb);
+        if verb == Verb::Find {
+            // The first is whether the token was used.
+            porch.store.pass_next(verb);
+        }
+        porch.store.fail_next(verb, Fault::Throttled);
+        let told = porch.told("sub=demo|alice;1").await;
+        assert!(matches!(told, Err(LoginError::Unavailable(_))), "{told:?}");
+        let alive = |porch: &Porch| {
+            let active = |session: &&OpaqueToken| porch.state(session) == FamilyState::Active;
+            sessions.iter().filter(active).count()
+        };
+        assert_eq!(alive(&porch), 1);
+        assert_eq!(porch.told("sub=demo|alice;1").await, Ok(1), "sent again");
+        assert_eq!(alive(&porch), 0);
+    }
+}
+
+#[tokio::test]
+async fn d91_a_listing_that_breaks_off_ends_what_it_has_named() {
+    let porch = Porch::new();
+    let session = porch.sign_in("alice").await;
+    porch.store.fail_next(Verb::List, Fault::Unavailable);
+    let told = porch.told("sub=demo|alice;1").await;
+    assert!(matches!(told, Err(LoginError::Unavailable(_))));
+    assert_eq!(porch.state(&session), FamilyState::Ended);
+}
+
+#[tokio::test]
+async fn d91_rows_of_the_index_that_name_nobody_are_counted_and_stop_nothing() {
+    let porch = Porch::new();
+    let session = porch.sign_in("alice").await;
+    porch.store.damage_index(2);
+    let token = "sub=demo|alice;1";
+    let signed_out = porch.service.sign_out_by_provider(token).await.unwrap();
+    assert_eq!((signed_out.ended, signed_out.unreadable), (1, 2));
+    assert_eq!(porch.state(&session), FamilyState::Ended);
+}
