@@ -1,6 +1,7 @@
 //! The one place that writes to the terminal. A closed pipe ends nothing, and what
 //! comes from the table or the network cannot steer the terminal (D65).
 
+use cloakroom_domain::visible::is_invisible;
 use serde::Serialize;
 use std::io::{Write as _, stderr, stdout};
 
@@ -30,7 +31,7 @@ pub(crate) fn note(text: &str) {
 
 fn plain(text: &str) -> String {
     text.chars()
-        .map(|c| if c.is_control() { '?' } else { c })
+        .map(|c| if is_invisible(c) { '?' } else { c })
         .collect()
 }
 
@@ -39,5 +40,6 @@ mod tests {
     #[test]
     fn nothing_printed_can_start_a_line_or_an_escape_sequence() {
         assert_eq!(super::plain("a\n\u{1b}[31mb\u{9b}"), "a??[31mb?");
+        assert_eq!(super::plain("\u{202e}a\u{2066}"), "?a?");
     }
 }

@@ -17,6 +17,9 @@ pub struct UserClaims {
     /// E-mail address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
+    /// What the provider says of the address, where the configuration hands that on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub email_verified: Option<bool>,
     /// Roles, after the provider's mapping.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<String>,
@@ -50,6 +53,8 @@ pub struct Profile {
     pub name: Option<String>,
     /// E-mail address.
     pub email: Option<String>,
+    /// What the provider says of the address, where the configuration hands that on.
+    pub email_verified: Option<bool>,
     /// Roles, after the provider's mapping.
     pub roles: Vec<String>,
 }
@@ -64,10 +69,16 @@ impl UserClaims {
     /// The same user, as the provider describes them now.
     #[must_use]
     pub fn with(self, profile: Profile) -> Self {
-        let Profile { name, email, roles } = profile;
+        let Profile {
+            name,
+            email,
+            email_verified,
+            roles,
+        } = profile;
         Self {
             name,
             email,
+            email_verified,
             roles,
             ..self
         }

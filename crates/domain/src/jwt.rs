@@ -208,6 +208,9 @@ struct UserPart<'a> {
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     amr: &'a [String],
     sid: &'a str,
+    /// Beside the address, and only where the configuration hands on unverified ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email_verified: Option<bool>,
     /// What the provider told, under the audience's own names.
     #[serde(flatten)]
     told: BTreeMap<&'a str, Told<'a>>,
@@ -262,6 +265,9 @@ impl<'a> UserPart<'a> {
             acr: user.acr.as_deref(),
             amr: &user.amr,
             sid: &grant.sid,
+            email_verified: user
+                .email_verified
+                .filter(|_| user.email.is_some() && audience.name_of(ClaimName::Email).is_some()),
             told: told
                 .into_iter()
                 .filter_map(|(claim, value)| Some((audience.name_of(claim)?, value?)))
@@ -272,7 +278,7 @@ impl<'a> UserPart<'a> {
 
 /// Claims whose names are taken: our own, and those that would mean something else to
 /// whoever verifies the JWT.
-pub const RESERVED: [&str; 22] = [
+pub const RESERVED: [&str; 23] = [
     "iss",
     "sub",
     "aud",
@@ -295,6 +301,7 @@ pub const RESERVED: [&str; 22] = [
     "typ",
     "token_introspection",
     "authorization_details",
+    "email_verified",
 ];
 
 /// The `sub` of whom the token is about: the user, or the machine that the grant is

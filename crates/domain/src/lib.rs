@@ -32,3 +32,4 @@ pub mod seal;
 mod testing;
 pub mod time;
 pub mod token;
+pub mod visible;

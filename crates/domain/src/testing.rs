@@ -46,6 +46,7 @@ pub(crate) fn grant_of(user: &str) -> Grant {
             iss: "https://idp.example".into(),
             name: Some(user.into()),
             email: Some(format!("{user}@example.com")),
+            email_verified: None,
             roles: vec!["admin".into(), "user".into()],
             auth_time: Some(UnixTime(1_000)),
             acr: Some("gold".into()),

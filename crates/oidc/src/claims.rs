@@ -3,6 +3,8 @@
 //! A mapped claim of the wrong shape refuses the login, so that a wrong pointer
 //! shows at once and never as a user without a role, or with one too many.
 
+mod vetting;
+
 use std::collections::BTreeSet;
 
 use cloakroom_domain::claims::{Profile, UserClaims};
@@ -42,13 +44,19 @@ pub(crate) fn map(
     let amr = amr.into_iter().map(bounded).collect::<Result<_, _>>()?;
 
     let said = [claims].into_iter().chain(userinfo).collect::<Vec<_>>();
-    let Profile { name, email, roles } = profile(Said(&said), &idp.claims)?;
+    let Profile {
+        name,
+        email,
+        email_verified,
+        roles,
+    } = profile(Said(&said), None, idp)?;
     Ok(UserClaims {
         sub: format!("{}|{subject}", idp.id),
         idp: idp.id.clone(),
         iss: idp.issuer.clone(),
         name,
         email,
+        email_verified,
         roles,
         // Never `iat` in its place: an ID token that was renewed, or given without asking
         // the user, is younger than the sign-in. The provider's clock may be ahead; a
@@ -66,18 +74,28 @@ pub(crate) fn auth_time(claims: &ClaimSet) -> Result<Option<UnixTime>, Fault> {
     Ok(time.filter(|time| *time > 0).map(UnixTime))
 }
 
-/// What may change while a session lasts.
-pub(crate) fn profile(said: Said<'_>, mapping: &ClaimMapping) -> Result<Profile, Fault> {
+/// What may change while a session lasts. `first` is what the sign-in's own ID token said,
+/// if that is another.
+pub(crate) fn profile(
+    said: Said<'_>,
+    first: Option<&ClaimSet>,
+    idp: &IdentityProviderConfig,
+) -> Result<Profile, Fault> {
+    let mapping = &idp.claims;
+    let vetted = |pointer, is_address| vetting::vet(said, first, pointer, is_address, idp);
+    let (email, standing) = vetted(&mapping.email, true)?;
+    let email = text(email)?;
     Ok(Profile {
-        name: text(said.at(&mapping.name))?,
-        email: text(said.at(&mapping.email))?,
-        roles: roles(said.at(&mapping.roles), mapping)?,
+        name: text(vetted(&mapping.name, false)?.0)?,
+        email_verified: standing.filter(|_| email.is_some()),
+        email,
+        roles: roles(vetted(&mapping.roles, false)?.0, mapping)?,
     })
 }
 
 impl<'a> Said<'a> {
     /// Absent and null are both "silent", and so is what is mapped nowhere.
-    fn at(self, pointer: &str) -> Option<&'a Value> {
+    pub(crate) fn at(self, pointer: &str) -> Option<&'a Value> {
         let mut said = self.0.iter().filter_map(|claims| claims.pointer(pointer));
         said.find(|value| !value.is_null())
     }

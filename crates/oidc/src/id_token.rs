@@ -66,6 +66,11 @@ impl Before {
         Some(Self { first })
     }
 
+    /// What the sign-in's own ID token said.
+    pub(crate) fn claims(&self) -> &ClaimSet {
+        &self.first
+    }
+
     /// The provider's name for the user.
     pub(crate) fn subject(&self) -> Result<&str, Fault> {
         Ok(self.first.string("sub")?)

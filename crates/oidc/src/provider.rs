@@ -345,7 +345,7 @@ impl Provider {
         if said.is_empty() {
             return Err(Fault::Refused("it says nothing about the user any more"));
         }
-        claims::profile(Said(&said), &self.config.claims)
+        claims::profile(Said(&said), Some(before.claims()), &self.config)
     }
 
     /// RFC 7009 §2.1.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::fault::Fault;
 use crate::fetch::Answer;
-use crate::token::refusal;
+use crate::token::{refusal, refuse_error};
 
 /// A reference has to fit a URL beside the rest.
 const MAX_LENGTH: usize = 1024;
@@ -24,6 +24,7 @@ pub(crate) fn read(answer: &Answer) -> Result<String, Fault> {
     if !matches!(answer.status, StatusCode::CREATED | StatusCode::OK) {
         return Err(refusal(&answer.body));
     }
+    refuse_error(&answer.body)?;
     let pushed: Pushed = serde_json::from_slice(&answer.body)
         .map_err(|_| Fault::Refused("its answer to a pushed request is malformed"))?;
     let uri = pushed.request_uri;

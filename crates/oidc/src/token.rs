@@ -4,6 +4,7 @@
 use cloakroom_domain::ports::CallbackCode;
 use reqwest::StatusCode;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
 use crate::fault::Fault;
@@ -48,6 +49,7 @@ impl Tokens {
         if answer.status != StatusCode::OK {
             return Err(refusal(&answer.body));
         }
+        refuse_error(&answer.body)?;
         let tokens: Self = serde_json::from_slice(&answer.body).map_err(|_| MALFORMED)?;
         check_type(&tokens.token_type)?;
         Ok(tokens)
@@ -63,6 +65,7 @@ impl Refreshed {
                 _ => Err(refusal(&answer.body)),
             };
         }
+        refuse_error(&answer.body)?;
         let tokens: Self = serde_json::from_slice(&answer.body).map_err(|_| MALFORMED)?;
         check_type(&tokens.token_type)?;
         Ok(Some(tokens))
@@ -70,6 +73,22 @@ impl Refreshed {
 }
 
 const MALFORMED: Fault = Fault::Refused("its token response is malformed");
+
+/// Whoever reports an error gives nothing (RFC 6749 §5.1, §5.2): an answer that does both
+/// says two things, and one of them is not true.
+pub(crate) fn refuse_error(body: &[u8]) -> Result<(), Fault> {
+    #[derive(Deserialize)]
+    struct Contradiction {
+        error: Option<IgnoredAny>,
+    }
+    match serde_json::from_slice(body) {
+        Ok(Contradiction { error: Some(_) }) => Err(Fault::Refused(
+            "its answer reports an error beside a success",
+        )),
+        Ok(Contradiction { error: None }) => Ok(()),
+        Err(_) => Err(Fault::Refused("its answer is malformed")),
+    }
+}
 
 fn check_type(token_type: &str) -> Result<(), Fault> {
     if token_type.eq_ignore_ascii_case("Bearer") {

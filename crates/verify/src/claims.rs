@@ -37,6 +37,9 @@ pub struct Claims {
     pub name: Option<String>,
     /// The user's e-mail address.
     pub email: Option<String>,
+    /// Whether the identity provider has verified the address. Absent unless the
+    /// configuration hands on unverified ones (`unverified_email = "pass"`).
+    pub email_verified: Option<bool>,
     /// When the user authenticated, at the identity provider.
     pub auth_time: Option<u64>,
     /// How strongly (authentication context class).
@@ -121,6 +124,11 @@ impl Claims {
                 .collect(),
             name: claims.optional_string("name")?.map(ToOwned::to_owned),
             email: claims.optional_string("email")?.map(ToOwned::to_owned),
+            email_verified: match claims.value("email_verified") {
+                None => None,
+                Some(Value::Bool(verified)) => Some(*verified),
+                Some(_) => return Err(JwsError::Claim("email_verified")),
+            },
             auth_time: claims.optional_time("auth_time")?,
             acr: claims.optional_string("acr")?.map(ToOwned::to_owned),
             amr: claims

@@ -2,6 +2,7 @@
 
 use cloakroom_domain::config::Config;
 use cloakroom_domain::login::LoginError;
+use cloakroom_domain::visible::visible;
 use cloakroom_gateway::http::{
     Page, Params, Request, Response, StatusCode, escape, header, with_query,
 };
@@ -51,6 +52,12 @@ pub(crate) fn second_look(url: &str) -> Response {
     )
 }
 
+/// A name as HTML. It may be of any script and from anybody: nothing in it is hidden, and it
+/// does not turn the words around it (Unicode Standard Annex #9).
+fn name(text: &str) -> String {
+    format!("<bdi>{}</bdi>", escape(&visible(text)))
+}
+
 /// Asks whether it was the user who started this client.
 pub(crate) fn confirmation(ticket: &str, client: &str, scope: &str, user: &str) -> Response {
     let mut scopes = String::new();
@@ -68,8 +75,8 @@ pub(crate) fn confirmation(ticket: &str, client: &str, scope: &str, user: &str) 
          <input type=\"hidden\" name=\"ticket\" value=\"{ticket}\">\
          <button name=\"decision\" value=\"allow\">Yes, let it in</button>\
          <button name=\"decision\" value=\"deny\">No</button></form>",
-        client = escape(client),
-        user = escape(user),
+        client = name(client),
+        user = name(user),
         ticket = escape(ticket),
     );
     // Under `no-referrer` browsers send `Origin: null` with a form (Fetch standard), which
@@ -107,7 +114,7 @@ pub(crate) fn chooser(request: &Request, config: &Config, path: &str, query: &Pa
         links += "<li><a href=\"";
         links += &escape(&with_query(path, &pairs));
         links += "\">";
-        links += &escape(idp.display_name());
+        links += &name(idp.display_name());
         links += "</a></li>";
     }
     let mut body = format!("<h1>How do you sign in?</h1><ul class=\"choice\">{links}</ul>");
@@ -254,4 +261,15 @@ fn html(status: StatusCode, title: &str, body: &str) -> Response {
             body,
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d97_a_name_on_the_confirmation_page_cannot_hide_or_turn_anything() {
+        assert_eq!(name("Alice <b>"), "<bdi>Alice &lt;b&gt;</bdi>");
+        assert_eq!(name("\u{202e}knaB\u{2066}\u{200b}"), "<bdi>knaB</bdi>");
+    }
 }

@@ -57,9 +57,12 @@ impl DynamoStore {
 }
 
 fn read_tombstone(item: &Item) -> Result<Tombstone, StoreError> {
-    let moment = |name| match item.contains_key(name) {
-        true => item::time(item, name),
-        false => Ok(UnixTime(0)),
+    let moment = |name| {
+        if item.contains_key(name) {
+            item::time(item, name)
+        } else {
+            Ok(UnixTime(0))
+        }
     };
     Ok(Tombstone {
         not_before: moment(NOT_BEFORE)?,

@@ -265,7 +265,8 @@ impl Revoker<'_> {
         }
         // A login that is listed for somebody else is not of this subject.
         let by_index = matches!(self.whose, Whose::Subject { .. });
-        nobodys.retain(|id| !self.seen.contains(id) && !(by_index && listed.contains(id)));
+        let elses = |id: &FamilyId| self.seen.contains(id) || (by_index && listed.contains(id));
+        nobodys.retain(|id| !elses(id));
         self.report.unattributed = nobodys.len() as u64;
     }
 

@@ -1,5 +1,6 @@
 //! Judges a configuration that has the right shape.
 
+mod names;
 mod proof;
 #[cfg(test)]
 mod tests;
@@ -41,11 +42,7 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
     }
     lifetimes(config, &mut fault);
     scopes("session.scopes", &config.session.scopes.0, &mut fault);
-    if !config.session.logged_out_path.starts_with('/')
-        || config.session.logged_out_path.starts_with("//")
-    {
-        fault("session.logged_out_path must be a path".into());
-    }
+    names::names_and_paths(config, &mut fault);
     identity_providers(config, &mut fault);
     clients(config, &mut fault);
     if config.authorizer.token_authorizer && one_verdict(config).is_none() {

@@ -20,6 +20,7 @@ use crate::ports::{
 use crate::seal::RootKeys;
 use crate::time::UnixTime;
 use crate::token::TokenKind;
+use crate::visible::visible;
 
 /// How long a code may be redeemed (RFC 6749 §4.1.2 recommends at most ten
 /// minutes; a program needs seconds).
@@ -153,7 +154,7 @@ where
                 prompt_login: demands.prompt.login,
                 max_age: demands.max_age,
                 acr_values: demands.acr_values.as_deref(),
-                login_hint: params.login_hint,
+                login_hint: demands.login_hint.as_deref(),
                 ..LoginRequest::default()
             };
             let started = self.begin(&login, Purpose::Native(request)).await?;
@@ -181,8 +182,14 @@ where
     ) -> Result<(NativeRequest, Demands), AuthorizeError> {
         if let Some(uri) = params.request_uri {
             let (request, mut demands) = self.pushed(params.client_id, uri).await?;
-            // How to sign in is the user's to choose, where the client has no say.
-            demands.idp = demands.idp.or(params.idp.map(str::to_owned));
+            // What the browser carries does not count beside what was pushed (RFC 9126 §4),
+            // with one exception: where the client did not say at which provider to sign in,
+            // the user does, on our page, by its name or by an address of theirs.
+            let of = |address: &str| self.config.provider_of_email(address);
+            if demands.idp.is_none() && demands.login_hint.as_deref().and_then(of).is_none() {
+                let chosen = || params.login_hint.and_then(of).map(|idp| idp.id.clone());
+                demands.idp = params.idp.map(str::to_owned).or_else(chosen);
+            }
             return Ok((request, demands));
         }
         match judge(params, &self.config) {
@@ -227,11 +234,13 @@ where
         let UserClaims {
             name, email, sub, ..
         } = confirmation.user;
+        let mut told = [name, email].into_iter().flatten();
         Ok(SignedIn::Confirm {
             ticket,
             client: client.name.clone().unwrap_or_else(|| client.id.clone()),
             scope: confirmation.request.scope.to_string(),
-            user: name.or(email).unwrap_or(sub),
+            // A name of which nothing can be seen names nobody.
+            user: told.find(|text| !visible(text).is_empty()).unwrap_or(sub),
         })
     }
 

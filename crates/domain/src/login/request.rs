@@ -88,6 +88,9 @@ pub(super) struct Demands {
     pub(super) prompt: Prompt,
     pub(super) max_age: Option<u64>,
     pub(super) acr_values: Option<String>,
+    /// Who is expected to sign in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) login_hint: Option<String>,
 }
 
 /// `prompt` (OpenID Connect Core §3.1.2.1).
@@ -282,6 +285,7 @@ fn judge_rest(
 ) -> Result<(ScopeSet, Demands), AnswerError> {
     const MAX_STATE: usize = 1024;
     const MAX_ACR: usize = 256;
+    const MAX_HINT: usize = 256;
     if params.request.is_some() {
         return Err(AnswerError::RequestNotSupported);
     }
@@ -307,6 +311,10 @@ fn judge_rest(
     if params.acr_values.is_some_and(|acr| acr.len() > MAX_ACR) {
         return invalid("acr_values is too long");
     }
+    let is_odd = |hint: &str| hint.len() > MAX_HINT || hint.chars().any(char::is_control);
+    if params.login_hint.is_some_and(is_odd) {
+        return invalid("login_hint is too long or has control characters");
+    }
     let max_age = params.max_age.map(digits);
     if max_age == Some(None) {
         return invalid("max_age must be a number of seconds");
@@ -316,6 +324,7 @@ fn judge_rest(
         prompt: Prompt::parse(params.prompt)?,
         max_age: max_age.flatten(),
         acr_values: params.acr_values.map(str::to_owned),
+        login_hint: params.login_hint.map(str::to_owned),
     };
     let allowed = client.scopes.to_set();
     let scope = match params.scope {

@@ -1,35 +1,60 @@
 //! Where a login lands: on a path of this site (D6).
 
-/// Keeps `text` if it is a path on this site, else `/` (D6).
+/// Keeps `text` if it is a path on this site, else `/`.
 ///
-/// What browsers would take for another site, now or after a proxy has decoded it
-/// once, is not kept, and neither is anything that has no place in a URL.
+/// It must be one as it is written, and however often something on its way decodes it: at
+/// every depth of percent-encoding, its path begins with one slash, has no dot segment, no
+/// backslash and no control character. So a browser takes nothing out of it and stays on
+/// this site. What has no place in a URL is not kept either.
 pub fn local_path(text: &str) -> &str {
     const DEFAULT: &str = "/";
     const MAX_LEN: usize = 2048;
-    let printable = text.bytes().all(|b| b.is_ascii_graphic());
-    let second = text.get(1..).unwrap_or_default().to_ascii_lowercase();
-    let leaves_site = ["/", "\\", "%2f", "%5c"]
-        .iter()
-        .any(|start| second.starts_with(start));
+    let printable = text.bytes().all(|b| b.is_ascii_graphic()) && !text.contains('\\');
     let path = text.split(['?', '#']).next().unwrap_or_default();
-    let odd = path.contains(['@', '\\', ':']) || text.contains('\\');
-    // A browser takes dot segments out, and `/.//host` is `//host` then.
-    let dots = path.split('/').any(|segment| {
-        let plain = segment.to_ascii_lowercase().replace("%2e", ".");
-        plain == "." || plain == ".."
-    });
-    // Decoded, a tab or a line break is nothing to a browser, and `/<tab>/host` is `//host`.
-    let controls = path.split('%').skip(1).any(|rest| {
-        let code = rest
-            .get(..2)
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        code.is_some_and(|code| code.is_ascii_control())
-    });
-    let odd = odd || dots || controls;
-    if text.starts_with('/') && text.len() <= MAX_LEN && printable && !leaves_site && !odd {
+    // What looks like a user name, a port or a scheme.
+    let plain = !path.contains(['@', ':']);
+    if text.len() <= MAX_LEN && printable && plain && stays_here(path.as_bytes()) {
         text
     } else {
         DEFAULT
     }
+}
+
+fn stays_here(path: &[u8]) -> bool {
+    let mut path = path.to_vec();
+    loop {
+        let mut segments = path.split(|b| *b == b'/');
+        let is_local = path.starts_with(b"/")
+            && path.get(1) != Some(&b'/')
+            && !segments.any(|segment| segment == b"." || segment == b"..")
+            && !path.iter().any(|b| *b == b'\\' || b.is_ascii_control());
+        if !is_local {
+            return false;
+        }
+        let decoded = decoded(&path);
+        if decoded == path {
+            return true;
+        }
+        path = decoded;
+    }
+}
+
+/// Decoded once. What is no encoding stays.
+fn decoded(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&first, after)) = rest.split_first() {
+        let code = after
+            .get(..2)
+            .filter(|digits| first == b'%' && digits.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        plain.push(code.unwrap_or(first));
+        rest = if code.is_some() {
+            after.get(2..).unwrap_or_default()
+        } else {
+            after
+        };
+    }
+    plain
 }

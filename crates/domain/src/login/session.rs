@@ -40,6 +40,8 @@ pub struct SessionView {
 pub struct SessionClaims {
     name: Option<String>,
     email: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    email_verified: Option<bool>,
     roles: Vec<String>,
 }
 
@@ -401,6 +403,7 @@ fn view(opened: &Opened, idle: UnixTime, now: UnixTime, freshness: Freshness) ->
         claims: SessionClaims {
             name: user.and_then(|user| user.name.clone()),
             email: user.and_then(|user| user.email.clone()),
+            email_verified: user.and_then(|user| user.email_verified),
             roles: user.map(|user| user.roles.clone()).unwrap_or_default(),
         },
         expires_in: opened.grant.absolute_expires_at.since(now),

@@ -73,6 +73,7 @@ impl TestProviders {
         renewals.profile = Profile {
             name: Some("renewed".into()),
             email: None,
+            email_verified: None,
             roles: roles.iter().map(|role| (*role).to_owned()).collect(),
         };
     }

@@ -256,8 +256,14 @@ impl<T: ReadTombstones> ReadTombstones for Metered<T> {
 
 impl<T: SubjectIndex> SubjectIndex for Metered<T> {
     async fn families_of(&self, key: &IndexKey) -> Listed {
-        let answer = self.inner.families_of(key);
-        self.meter.measure(Call::SubjectIndex, answer).await
+        let start = Instant::now();
+        let listed = self.inner.families_of(key).await;
+        let mut tally = self.meter.lock();
+        tally.add(Call::SubjectIndex, start.elapsed());
+        let is_throttled = listed.fault.as_ref().is_some_and(CallError::is_throttling);
+        tally.throttled += u64::from(is_throttled);
+        drop(tally);
+        listed
     }
 
     async fn end_subject(

@@ -99,6 +99,7 @@ async fn an_answer_that_is_no_reference_ends_the_login() {
         (201, r#"{"request_uri":7}"#),
         (201, r"{}"),
         (201, "no json"),
+        (201, r#"{"request_uri":"urn:x","error":"invalid_request"}"#),
         (400, r#"{"error":"invalid_request"}"#),
         (401, r#"{"error":"invalid_client"}"#),
         (302, r#"{"request_uri":"urn:x"}"#),

@@ -144,3 +144,27 @@ async fn an_error_answer_becomes_words_of_our_own() {
     let answer = oidc.redeem("demo", &callback(&idp)).await;
     assert!(matches!(answer, Err(IdpError::Unavailable(_))));
 }
+
+#[tokio::test]
+async fn d95_an_answer_with_an_error_and_tokens_gives_no_tokens() {
+    let idp = TestIdp::start().await;
+    let (oidc, _) = idp.relying_party();
+    for error in [
+        json!("invalid_grant"),
+        json!("temporarily_unavailable"),
+        json!(""),
+        json!(7),
+        json!({}),
+        json!(false),
+    ] {
+        idp.tokens(json!({"error": error}));
+        let why = refusal(sign_in(&oidc, &idp).await);
+        assert_eq!(
+            why, "its answer reports an error beside a success",
+            "{error}"
+        );
+    }
+    // What is not there is no error; nor is a description alone.
+    idp.tokens(json!({"error": null, "error_description": "none"}));
+    sign_in(&oidc, &idp).await.unwrap();
+}

@@ -341,3 +341,50 @@ fn a_name_that_nothing_has_is_said_with_those_that_there_are() {
     assert!(known(&found[0], "ordres", "orders"), "{found:?}");
     assert!(known(&found[1], "ap", "app"), "{found:?}");
 }
+
+#[test]
+fn d97_a_name_that_hides_something_is_refused() {
+    for hidden in [
+        "\u{202e}ppA ehT",
+        "The App\u{200b}",
+        "",
+        " The App",
+        "The\nApp",
+    ] {
+        for provider in [false, true] {
+            let mut config = system();
+            let name = Some(hidden.to_owned());
+            if provider {
+                config.identity_providers[0].name = name;
+            } else {
+                config.clients[0].name = name;
+            }
+            let found = super::faults(&config);
+            assert_eq!(found.len(), 1, "{hidden:?}: {found:?}");
+            assert!(found[0].contains("[0].name must be text that people can see"));
+        }
+    }
+    let mut config = system();
+    config.clients[0].name = Some("\u{627}\u{644}\u{645} App".into());
+    assert!(super::faults(&config).is_empty(), "any script will do");
+}
+
+#[test]
+fn d6_the_page_after_the_sign_out_is_of_this_site() {
+    for path in [
+        "bye",
+        "//evil.example",
+        "/.%2f/evil.example",
+        "/\\evil.example",
+        "/a\nb",
+    ] {
+        let mut config = system();
+        config.session.logged_out_path = path.into();
+        let found = super::faults(&config);
+        assert_eq!(
+            found,
+            ["session.logged_out_path must be a path of this site"],
+            "{path:?}"
+        );
+    }
+}

@@ -378,3 +378,101 @@ async fn debug_shows_no_request_uri() {
     let text = format!("{pushed:?} {presence:?} {:?}", ConfirmingBrowser::default());
     assert!(!text.contains("urn:") && !text.contains("canary"), "D64");
 }
+
+/// RFC 9126 §4: what was pushed counts, and what the browser carries beside it does not.
+#[tokio::test]
+async fn d96_the_hint_that_was_pushed_is_the_providers_and_the_browsers_is_nobodys() {
+    fn hinted(login_hint: Option<&str>) -> AuthorizationParams<'_> {
+        AuthorizationParams {
+            login_hint,
+            ..native()
+        }
+    }
+    let porch = Porch::new();
+    for (pushed_hint, expected) in [
+        (Some("alice@example.com"), Some("alice@example.com")),
+        (None, None),
+    ] {
+        let uri = pushed(&porch, &hinted(pushed_hint)).await;
+        let browser = AuthorizationParams {
+            login_hint: Some("mallory@evil.example"),
+            prompt: Some("none"),
+            max_age: Some("0"),
+            acr_values: Some("none"),
+            state: Some("another"),
+            ..by_uri("app", &uri)
+        };
+        porch.authorize(&browser).await.unwrap();
+        let asked = porch.providers.last_asked();
+        assert_eq!(asked.login_hint.as_deref(), expected);
+        assert_eq!((asked.max_age, asked.acr_values), (None, None));
+        assert!(!asked.prompt_login);
+    }
+    // Without a pushed request the browser's is the client's own.
+    porch
+        .authorize(&hinted(Some("bob@example.com")))
+        .await
+        .unwrap();
+    let asked = porch.providers.last_asked();
+    assert_eq!(asked.login_hint.as_deref(), Some("bob@example.com"));
+    for odd in ["x".repeat(257), "a\nb".into()] {
+        let pushed = porch.service.push(&APP, &hinted(Some(&odd)), None).await;
+        let invalid = matches!(
+            pushed,
+            Err(PushError::Refused(AnswerError::InvalidRequest(_)))
+        );
+        assert!(invalid, "{pushed:?}");
+    }
+}
+
+/// Which provider it shall be is the client's to say, and where it did not, the user's.
+#[tokio::test]
+async fn d96_a_provider_that_was_pushed_by_name_or_by_address_stays() {
+    let porch = Porch::with(|config| {
+        let mut second = config.identity_providers[0].clone();
+        config.identity_providers[0].callback = Some(crate::config::CallbackUri::Shared);
+        config.identity_providers[0].email_domains = vec!["example.com".into()];
+        second.id = "second".into();
+        second.callback = Some(crate::config::CallbackUri::Own);
+        second.email_domains = vec!["second.example".into()];
+        config.identity_providers.push(second);
+    });
+    let (alice, mallory) = (Some("alice@example.com"), Some("m@second.example"));
+    for (idp, hint, by_idp, by_hint, expected) in [
+        (Some("demo"), None, Some("second"), mallory, Some("demo")),
+        (None, alice, Some("second"), mallory, Some("demo")),
+        (
+            None,
+            Some("a@unknown.example"),
+            Some("second"),
+            None,
+            Some("second"),
+        ),
+        (None, None, Some("second"), None, Some("second")),
+        (None, None, None, mallory, Some("second")),
+        (None, None, None, None, None),
+    ] {
+        let request = AuthorizationParams {
+            idp,
+            login_hint: hint,
+            ..native()
+        };
+        let uri = pushed(&porch, &request).await;
+        let browser = AuthorizationParams {
+            idp: by_idp,
+            login_hint: by_hint,
+            ..by_uri("app", &uri)
+        };
+        match (porch.authorize(&browser).await, expected) {
+            (Ok(_), Some(expected)) => {
+                let asked = porch.providers.last_asked();
+                assert_eq!(
+                    (asked.idp.as_str(), asked.login_hint.as_deref()),
+                    (expected, hint)
+                );
+            }
+            (Err(AuthorizeError::Login(LoginError::ChoiceNeeded)), None) => {}
+            (other, _) => panic!("{idp:?} {hint:?} {by_idp:?} {by_hint:?}: {other:?}"),
+        }
+    }
+}
