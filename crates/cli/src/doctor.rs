@@ -1,6 +1,10 @@
 //! `cloakroom doctor`: what is wrong with an environment, and what to do about it.
 
+mod alarms;
+mod cloudwatch;
+mod deployed;
 mod outside;
+mod running;
 mod stack;
 
 use crate::failure::Failure;
@@ -123,7 +127,17 @@ pub(crate) async fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
             (config, settings)
         }
         Some(stack) => {
-            let told = stack::environment(&aws.lambda, stack, &mut findings).await;
+            let (told, pairs) = stack::environment(&aws.lambda, stack, &mut findings).await;
+            // Lambda does not know it: nobody else needs to be asked.
+            if !pairs.is_empty() {
+                running::look(&pairs, &mut findings);
+                if let Some(deployed) =
+                    deployed::ask(&aws.cloudformation, stack, &mut findings).await
+                {
+                    deployed.compare(&pairs, &mut findings);
+                    findings.note("alarms", alarms_of(&aws, stack, &deployed.alarms).await);
+                }
+            }
             let path = place
                 .named_config()
                 .unwrap_or_else(|| PathBuf::from(DEPLOYED_CONFIG));
@@ -167,6 +181,11 @@ pub(crate) async fn run(place: &Place, args: &Args) -> Result<Answer, Failure> {
         findings.lines().iter().for_each(|line| print::line(line));
     }
     Ok(ok.into())
+}
+
+async fn alarms_of(aws: &Aws, stack: &str, names: &[String]) -> Outcome {
+    let client = cloudwatch::CloudWatch::new(aws)?;
+    alarms::check(&client, stack, names).await
 }
 
 fn configuration(path: &Path, issuer: Option<&str>, findings: &mut Findings) -> Option<Config> {

@@ -71,6 +71,7 @@ impl From<SignError> for Failure {
 /// Whom of AWS we have asked.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Service {
+    CloudFormation,
     DynamoDb,
     Kms,
     Lambda,
@@ -79,6 +80,7 @@ pub(crate) enum Service {
 impl Service {
     const fn name(self) -> &'static str {
         match self {
+            Self::CloudFormation => "CloudFormation",
             Self::DynamoDb => "DynamoDB",
             Self::Kms => "KMS",
             Self::Lambda => "Lambda",
@@ -88,6 +90,7 @@ impl Service {
     /// Where it is, if it is elsewhere than in AWS.
     const fn endpoint(self) -> &'static str {
         match self {
+            Self::CloudFormation => "AWS_ENDPOINT_URL_CLOUDFORMATION",
             Self::DynamoDb => "AWS_ENDPOINT_URL_DYNAMODB",
             Self::Kms => "AWS_ENDPOINT_URL_KMS",
             Self::Lambda => "AWS_ENDPOINT_URL_LAMBDA",
@@ -97,6 +100,7 @@ impl Service {
     /// What of ours is there, and where we have its name from.
     const fn named(self) -> &'static str {
         match self {
+            Self::CloudFormation => "stack: check --stack",
             Self::DynamoDb => "table: check CLOAKROOM_TABLE (`cloakroom setup` makes one)",
             Self::Kms => {
                 "key: check the ARNs in CLOAKROOM_SIGNING_KEYS, CLOAKROOM_MAC_KEYS and the like"

@@ -78,11 +78,16 @@ pub(crate) struct Aws {
     pub(crate) dynamodb: dynamo::Client,
     pub(crate) kms: kms::Client,
     pub(crate) lambda: aws_sdk_lambda::Client,
+    pub(crate) cloudformation: aws_sdk_cloudformation::Client,
+    /// For what has no client here.
+    pub(crate) sdk: aws_config::SdkConfig,
 }
 
 /// What says that AWS is elsewhere.
-const ENDPOINTS: [&str; 4] = [
+const ENDPOINTS: [&str; 6] = [
     "AWS_ENDPOINT_URL",
+    "AWS_ENDPOINT_URL_CLOUDFORMATION",
+    "AWS_ENDPOINT_URL_CLOUDWATCH",
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL_KMS",
     "AWS_ENDPOINT_URL_LAMBDA",
@@ -117,6 +122,8 @@ impl Aws {
             dynamodb: dynamo::Client::new(&sdk),
             kms: kms::Client::new(&sdk),
             lambda: aws_sdk_lambda::Client::new(&sdk),
+            cloudformation: aws_sdk_cloudformation::Client::new(&sdk),
+            sdk,
         })
     }
 }

@@ -914,31 +914,85 @@ async fn doctor_looks_from_outside_too_and_says_what_is_wrong() {
     assert_eq!(failed(page).len(), 3);
 }
 
-/// Lambda, as far as `doctor` asks it: the environment of the functions of stack `s`.
-fn lambda(environment: impl Fn(&str) -> Value + Send + 'static) -> String {
+/// AWS, as far as `doctor` asks it: the functions of stack `s`, `$LATEST` and `live`, and
+/// one alarm on a metric that there is.
+fn aws(
+    environment: impl Fn(&str, &str) -> Value + Send + 'static,
+    status: &'static str,
+    metric: &'static str,
+) -> String {
     serving(move |request| {
+        let xml = |what: &str, inside: String| {
+            let text =
+                format!("<{what}Response><{what}Result>{inside}</{what}Result></{what}Response>");
+            ("200 OK", Value::from(text))
+        };
+        if request.contains("Action=DescribeStacks") {
+            let parameter =
+                "<ParameterKey>LogLevel</ParameterKey><ParameterValue>info</ParameterValue>";
+            return xml(
+                "DescribeStacks",
+                format!(
+                    "<Stacks><member><StackName>s</StackName><StackStatus>{status}</StackStatus><Parameters><member>{parameter}</member></Parameters></member></Stacks>"
+                ),
+            );
+        }
+        if request.contains("Action=ListStackResources") {
+            let resource = |kind: &str, id: &str| {
+                format!(
+                    "<member><ResourceType>{kind}</ResourceType><PhysicalResourceId>{id}</PhysicalResourceId></member>"
+                )
+            };
+            let alarm = resource("AWS::CloudWatch::Alarm", "synthetic");
+            let layer = resource("AWS::Lambda::LayerVersion", "arn:layer:2");
+            return xml(
+                "ListStackResources",
+                format!("<StackResourceSummaries>{alarm}{layer}</StackResourceSummaries>"),
+            );
+        }
+        let described = |name: &str| serde_json::json!({"Namespace": "Cloakroom", "MetricName": name, "Dimensions": [{"Name": "stack", "Value": "s"}]});
+        if request.contains("AlarmNames") {
+            let mut alarm = described("SyntheticSuccess");
+            alarm["AlarmName"] = "synthetic".into();
+            return ("200 OK", serde_json::json!({ "MetricAlarms": [alarm] }));
+        }
+        if request.contains("Namespace") {
+            return (
+                "200 OK",
+                serde_json::json!({ "Metrics": [described(metric)] }),
+            );
+        }
         let function = request
             .strip_prefix("GET /2015-03-31/functions/s-")
-            .and_then(|rest| rest.split_once("/configuration?Qualifier=live "));
-        match function {
-            Some((name, _)) => (
+            .and_then(|rest| rest.split_once('/'));
+        let Some((name, rest)) = function else {
+            let none = serde_json::json!({"__type": "ResourceNotFoundException", "Type": "User"});
+            return ("404 Not Found", none);
+        };
+        if rest.starts_with("aliases/live ") {
+            return (
                 "200 OK",
-                serde_json::json!({
-                    "FunctionName": format!("s-{name}"),
-                    "State": "Active",
-                    "LastUpdateStatus": "Successful",
-                    "Environment": {"Variables": environment(name)},
-                }),
-            ),
-            None => (
-                "404 Not Found",
-                serde_json::json!({"__type": "ResourceNotFoundException", "Type": "User"}),
-            ),
+                serde_json::json!({"Name": "live", "FunctionVersion": "7"}),
+            );
         }
+        let qualifier = rest.strip_prefix("configuration?Qualifier=").unwrap();
+        let (qualifier, _) = qualifier.split_once(' ').unwrap();
+        (
+            "200 OK",
+            serde_json::json!({
+                "FunctionName": format!("s-{name}"),
+                "State": "Active",
+                "LastUpdateStatus": "Successful",
+                "Version": "7",
+                "Description": "Release 12",
+                "Layers": [{"Arn": "arn:layer:2"}],
+                "Environment": {"Variables": environment(name, qualifier)},
+            }),
+        )
     })
 }
 
-/// Where `answer` is given to every request, by its first line.
+/// Where `answer` is given to every request, by its first line and its body.
 fn serving(answer: impl Fn(&str) -> (&'static str, Value) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -955,9 +1009,13 @@ fn serving(answer: impl Fn(&str) -> (&'static str, Value) + Send + 'static) -> S
                 }
                 line.clear();
             }
-            lines.read_exact(&mut vec![0; length]).unwrap();
+            let mut sent = vec![0; length];
+            lines.read_exact(&mut sent).unwrap();
+            head += &String::from_utf8_lossy(&sent);
             let (status, body) = answer(&head);
-            let body = body.to_string();
+            let body = body
+                .as_str()
+                .map_or_else(|| body.to_string(), str::to_owned);
             write!(
                 stream,
                 "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -979,64 +1037,119 @@ async fn doctor_looks_at_a_stack_through_its_functions() {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     // Where the stack is stays with us; what is the functions' own, they say.
-    let doctor = |stack: &str, lambda: &str| {
+    let doctor = |stack: &str, aws: &str| {
         let mut command = dev.command(&format!("doctor --json --stack {stack}"));
         for name in told.keys().filter(|name| name.starts_with("CLOAKROOM_")) {
             command.env_remove(name);
         }
         command.env("CLOAKROOM_CONFIG", &told["CLOAKROOM_CONFIG"]);
-        command.env("AWS_ENDPOINT_URL_LAMBDA", lambda);
+        for service in ["LAMBDA", "CLOUDFORMATION", "CLOUDWATCH"] {
+            command.env(format!("AWS_ENDPOINT_URL_{service}"), aws);
+        }
         json(&mut command)
     };
     let failed = |report: &Value| {
         let checks = report["checks"].as_array().unwrap();
         let failed = checks.iter().filter(|check| check["ok"] == false);
         failed
-            .map(|check| check["detail"].as_str().unwrap().to_owned())
+            .map(|check| {
+                format!(
+                    "{}: {}",
+                    check["check"].as_str().unwrap(),
+                    check["detail"].as_str().unwrap()
+                )
+            })
             .collect::<Vec<_>>()
     };
+    // What one function is told in one version, and what all others are.
+    let but = |of: &'static str, version: &'static str, name: &'static str, value: &'static str| {
+        let all = told.clone();
+        move |function: &str, qualifier: &str| {
+            let mut told = all.clone();
+            if (of == "all" || function == of) && (version == "all" || qualifier == version) {
+                told.insert(name.to_owned(), value.to_owned());
+            }
+            serde_json::json!(told)
+        }
+    };
 
-    let all = told.clone();
-    let good = lambda(move |_| serde_json::json!(all));
+    let good = aws(
+        but("nobody", "all", "", ""),
+        "UPDATE_COMPLETE",
+        "SyntheticSuccess",
+    );
     let (code, report) = doctor("s", &good);
     assert_eq!(code, 0, "{report}");
     let checks = report["checks"].as_array().unwrap().iter();
     let names: Vec<_> = checks.map(|check| check["check"].clone()).collect();
     // Only the functions may sign.
     assert!(!names.contains(&Value::from("signature")), "{report}");
-    assert!(names.contains(&Value::from("table")), "{report}");
+    for name in [
+        "table",
+        "what runs",
+        "release",
+        "stack",
+        "parameters",
+        "alarms",
+    ] {
+        assert!(names.contains(&Value::from(name)), "{report}");
+    }
 
     let (code, report) = doctor("other", &good);
     assert_eq!(code, 1);
     assert!(failed(&report)[0].contains("check --stack"), "{report}");
 
-    let all = told.clone();
-    let torn = lambda(move |function| {
-        let mut told = all.clone();
-        if function == "token" {
-            told.insert("CLOAKROOM_TABLE".to_owned(), "another".to_owned());
-        }
-        serde_json::json!(told)
-    });
-    let (code, report) = doctor("s", &torn);
-    assert_eq!(code, 1);
-    assert!(
-        failed(&report)[0].starts_with("CLOAKROOM_TABLE is not the same"),
-        "{report}"
-    );
-
-    let all = told.clone();
-    let pending = lambda(move |_| {
-        let mut told = all.clone();
-        told.insert(
-            "CLOAKROOM_ISSUER".to_owned(),
-            "https://pending.invalid".to_owned(),
-        );
-        serde_json::json!(told)
-    });
-    let (code, report) = doctor("s", &pending);
-    assert_eq!(code, 1);
-    assert!(failed(&report)[0].contains("PublicUrl"), "{report}");
+    // One thing differs each time.
+    for (aws, said) in [
+        (
+            aws(
+                but("token", "all", "CLOAKROOM_TABLE", "another"),
+                "UPDATE_COMPLETE",
+                "SyntheticSuccess",
+            ),
+            "functions: CLOAKROOM_TABLE is not the same",
+        ),
+        (
+            aws(
+                but("all", "all", "CLOAKROOM_ISSUER", "https://pending.invalid"),
+                "UPDATE_COMPLETE",
+                "SyntheticSuccess",
+            ),
+            "functions: the issuer is not set yet",
+        ),
+        (
+            aws(
+                but("login", "%24LATEST", "CLOAKROOM_NOT_BEFORE", "7"),
+                "UPDATE_COMPLETE",
+                "SyntheticSuccess",
+            ),
+            "what runs: login: version 7 runs, and does not have what was asked for: CLOAKROOM_NOT_BEFORE",
+        ),
+        (
+            aws(
+                but("all", "all", "CLOAKROOM_LOG", "warn"),
+                "UPDATE_COMPLETE",
+                "SyntheticSuccess",
+            ),
+            "parameters: authorizer: version 7 does not run with the stack's LogLevel",
+        ),
+        (
+            aws(
+                but("nobody", "all", "", ""),
+                "UPDATE_ROLLBACK_COMPLETE",
+                "SyntheticSuccess",
+            ),
+            "stack: the last deploy failed and was taken back",
+        ),
+        (
+            aws(but("nobody", "all", "", ""), "UPDATE_COMPLETE", "Decisions"),
+            "alarms: SyntheticSuccess of s: an alarm watches it",
+        ),
+    ] {
+        let (code, report) = doctor("s", &aws);
+        assert_eq!(code, 1, "{report}");
+        assert!(failed(&report)[0].starts_with(said), "{report}");
+    }
 }
 
 /// The output of a command that is read only in part.

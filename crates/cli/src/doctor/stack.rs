@@ -2,6 +2,7 @@
 //! use, and whether they agree about them.
 
 use super::Findings;
+use super::running::Pair;
 use crate::failure::Service;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::types::{LastUpdateStatus, State};
@@ -9,26 +10,49 @@ use cloakroom_aws::CallFailure;
 use std::collections::BTreeMap;
 
 /// Each is called `<stack>-<function>` by the template.
-const FUNCTIONS: [&str; 4] = ["authorizer", "login", "token", "jwks"];
+pub(super) const FUNCTIONS: [&str; 4] = ["authorizer", "login", "token", "jwks"];
 
 /// The alias that the API calls.
-const ALIAS: &str = "live";
+pub(super) const ALIAS: &str = "live";
+
+/// What the next version would be made of.
+const LATEST: &str = "$LATEST";
 
 /// The template's `PublicUrl` before anybody has set it.
 const PENDING: &str = "https://pending.invalid";
 
-/// The environment of the stack's functions, put together.
+/// A function, as one of its versions is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Function {
+    pub(super) version: String,
+    pub(super) description: String,
+    /// Only ours.
+    pub(super) variables: BTreeMap<String, String>,
+    /// ARNs of layer versions.
+    pub(super) layers: Vec<String>,
+    /// The checksum of the code.
+    pub(super) code: String,
+    /// Memory, time limit, architecture.
+    pub(super) size: String,
+}
+
+/// The environment of the stack's functions, put together; and each function as it was
+/// asked for and as it runs, where Lambda says both.
 pub(super) async fn environment(
     client: &Client,
     stack: &str,
     findings: &mut Findings,
-) -> Option<BTreeMap<String, String>> {
+) -> (Option<BTreeMap<String, String>>, Vec<Pair>) {
     let mut told = BTreeMap::new();
+    let mut pairs = Vec::new();
     let mut faults = Vec::new();
     let mut failed: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for function in FUNCTIONS {
-        match ask(client, &format!("{stack}-{function}")).await {
-            Ok(variables) => faults.extend(join(&mut told, variables)),
+        match pair(client, stack, function).await {
+            Ok(pair) => {
+                faults.extend(join(&mut told, pair.live.variables.clone()));
+                pairs.push(pair);
+            }
             Err(fault) => failed.entry(fault).or_default().push(function),
         }
     }
@@ -46,7 +70,26 @@ pub(super) async fn environment(
     for fault in faults {
         findings.note("functions", Err(fault));
     }
-    Some(told).filter(|told| !told.is_empty())
+    (Some(told).filter(|told| !told.is_empty()), pairs)
+}
+
+async fn pair(client: &Client, stack: &str, name: &'static str) -> Result<Pair, String> {
+    let function = format!("{stack}-{name}");
+    let live = ask(client, &function, ALIAS).await?;
+    let latest = ask(client, &function, LATEST).await?;
+    let alias = client.get_alias().function_name(&function).name(ALIAS);
+    let alias = alias.send().await;
+    let alias =
+        alias.map_err(|error| Service::Lambda.said(&CallFailure::new("GetAlias", &error)))?;
+    let weights = alias
+        .routing_config()
+        .and_then(|routing| routing.additional_version_weights());
+    Ok(Pair {
+        name,
+        latest,
+        live,
+        shifted: weights.and_then(|weights| weights.values().copied().reduce(f64::max)),
+    })
 }
 
 /// Adds what one function was told; says what the others were told otherwise.
@@ -63,11 +106,11 @@ fn join(told: &mut BTreeMap<String, String>, variables: BTreeMap<String, String>
     faults
 }
 
-async fn ask(client: &Client, name: &str) -> Result<BTreeMap<String, String>, String> {
+async fn ask(client: &Client, name: &str, qualifier: &str) -> Result<Function, String> {
     let found = client
         .get_function_configuration()
         .function_name(name)
-        .qualifier(ALIAS)
+        .qualifier(qualifier)
         .send()
         .await
         .map_err(|error| {
@@ -79,15 +122,26 @@ async fn ask(client: &Client, name: &str) -> Result<BTreeMap<String, String>, St
     if found.last_update_status() == Some(&LastUpdateStatus::Failed) {
         return Err("its last update failed: deploy the stack again".to_owned());
     }
-    let variables = found
-        .environment()
-        .and_then(|environment| environment.variables());
-    Ok(variables
-        .into_iter()
-        .flatten()
-        .filter(|(name, _)| name.starts_with("CLOAKROOM_"))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect())
+    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    let variables = found.environment().and_then(|one| one.variables());
+    let variables = variables.into_iter().flatten();
+    let layers = found.layers().iter();
+    Ok(Function {
+        version: text(found.version()),
+        description: text(found.description()),
+        variables: variables
+            .filter(|(name, _)| name.starts_with("CLOAKROOM_"))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+        layers: layers.map(|layer| text(layer.arn())).collect(),
+        code: text(found.code_sha256()),
+        size: format!(
+            "{:?} {:?} {:?}",
+            found.memory_size(),
+            found.timeout(),
+            found.architectures()
+        ),
+    })
 }
 
 #[cfg(test)]
