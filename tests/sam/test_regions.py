@@ -417,7 +417,7 @@ class WafLogs(unittest.TestCase):
     def test_they_are_there_when_they_are_asked_for_and_there_is_a_web_acl(self):
         self.assertEqual(len(self.logging()), 1)
         self.assertEqual(self.logging(WafLogs="false"), {})
-        self.assertEqual(self.logging(Edge="none", **HOST, **OWN_DOMAIN), {}, "no web ACL, no log")
+        self.assertEqual(self.logging(Edge="none", WafRateLimit="0", **HOST, **OWN_DOMAIN), {}, "no web ACL, no log")
         self.assertEqual(len(self.logging(Edge="none", WafRateLimit="100", **HOST, **OWN_DOMAIN)), 1)
 
     def test_they_hold_what_is_refused_and_nothing_that_could_be_a_token(self):

@@ -1027,58 +1027,67 @@ fn serving(answer: impl Fn(&str) -> (&'static str, Value) + Send + 'static) -> S
     url
 }
 
+type Told = std::collections::BTreeMap<String, String>;
+
+/// What the functions of a stack are told.
+fn told(dev: &Dev) -> Told {
+    let text = std::fs::read_to_string(dev.env_file()).unwrap();
+    text.lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+/// What one function is told otherwise than the others, in one version or in all.
+fn but(
+    all: &Told,
+    of: &'static str,
+    version: &'static str,
+    name: &'static str,
+    value: &'static str,
+) -> impl Fn(&str, &str) -> Value + Send + 'static {
+    let all = all.clone();
+    move |function: &str, qualifier: &str| {
+        let mut told = all.clone();
+        if (of == "all" || function == of) && (version == "all" || qualifier == version) {
+            told.insert(name.to_owned(), value.to_owned());
+        }
+        serde_json::json!(told)
+    }
+}
+
+/// Where the stack is stays with us; what is the functions' own, they say.
+fn doctor(dev: &Dev, stack: &str, aws: &str) -> (i32, Value) {
+    let told = told(dev);
+    let mut command = dev.command(&format!("doctor --json --stack {stack}"));
+    for name in told.keys().filter(|name| name.starts_with("CLOAKROOM_")) {
+        command.env_remove(name);
+    }
+    command.env("CLOAKROOM_CONFIG", &told["CLOAKROOM_CONFIG"]);
+    for service in ["LAMBDA", "CLOUDFORMATION", "CLOUDWATCH"] {
+        command.env(format!("AWS_ENDPOINT_URL_{service}"), aws);
+    }
+    json(&mut command)
+}
+
+fn faults(report: &Value) -> Vec<String> {
+    let checks = report["checks"].as_array().unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let failed = checks.iter().filter(|check| check["ok"] == false);
+    failed
+        .map(|check| format!("{}: {}", text(&check["check"]), text(&check["detail"])))
+        .collect()
+}
+
 #[tokio::test]
 async fn doctor_looks_at_a_stack_through_its_functions() {
     let dev = Dev::start("");
-    let text = std::fs::read_to_string(dev.env_file()).unwrap();
-    let told: std::collections::BTreeMap<String, String> = text
-        .lines()
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    // Where the stack is stays with us; what is the functions' own, they say.
-    let doctor = |stack: &str, aws: &str| {
-        let mut command = dev.command(&format!("doctor --json --stack {stack}"));
-        for name in told.keys().filter(|name| name.starts_with("CLOAKROOM_")) {
-            command.env_remove(name);
-        }
-        command.env("CLOAKROOM_CONFIG", &told["CLOAKROOM_CONFIG"]);
-        for service in ["LAMBDA", "CLOUDFORMATION", "CLOUDWATCH"] {
-            command.env(format!("AWS_ENDPOINT_URL_{service}"), aws);
-        }
-        json(&mut command)
-    };
-    let failed = |report: &Value| {
-        let checks = report["checks"].as_array().unwrap();
-        let failed = checks.iter().filter(|check| check["ok"] == false);
-        failed
-            .map(|check| {
-                format!(
-                    "{}: {}",
-                    check["check"].as_str().unwrap(),
-                    check["detail"].as_str().unwrap()
-                )
-            })
-            .collect::<Vec<_>>()
-    };
-    // What one function is told in one version, and what all others are.
-    let but = |of: &'static str, version: &'static str, name: &'static str, value: &'static str| {
-        let all = told.clone();
-        move |function: &str, qualifier: &str| {
-            let mut told = all.clone();
-            if (of == "all" || function == of) && (version == "all" || qualifier == version) {
-                told.insert(name.to_owned(), value.to_owned());
-            }
-            serde_json::json!(told)
-        }
-    };
-
     let good = aws(
-        but("nobody", "all", "", ""),
+        but(&told(&dev), "nobody", "all", "", ""),
         "UPDATE_COMPLETE",
         "SyntheticSuccess",
     );
-    let (code, report) = doctor("s", &good);
+    let (code, report) = doctor(&dev, "s", &good);
     assert_eq!(code, 0, "{report}");
     let checks = report["checks"].as_array().unwrap().iter();
     let names: Vec<_> = checks.map(|check| check["check"].clone()).collect();
@@ -1095,15 +1104,20 @@ async fn doctor_looks_at_a_stack_through_its_functions() {
         assert!(names.contains(&Value::from(name)), "{report}");
     }
 
-    let (code, report) = doctor("other", &good);
+    let (code, report) = doctor(&dev, "other", &good);
     assert_eq!(code, 1);
-    assert!(failed(&report)[0].contains("check --stack"), "{report}");
+    assert!(faults(&report)[0].contains("check --stack"), "{report}");
+}
 
+#[tokio::test]
+async fn doctor_names_each_difference_between_what_was_asked_for_and_what_runs() {
+    let dev = Dev::start("");
+    let all = told(&dev);
     // One thing differs each time.
     for (aws, said) in [
         (
             aws(
-                but("token", "all", "CLOAKROOM_TABLE", "another"),
+                but(&all, "token", "all", "CLOAKROOM_TABLE", "another"),
                 "UPDATE_COMPLETE",
                 "SyntheticSuccess",
             ),
@@ -1111,7 +1125,13 @@ async fn doctor_looks_at_a_stack_through_its_functions() {
         ),
         (
             aws(
-                but("all", "all", "CLOAKROOM_ISSUER", "https://pending.invalid"),
+                but(
+                    &all,
+                    "all",
+                    "all",
+                    "CLOAKROOM_ISSUER",
+                    "https://pending.invalid",
+                ),
                 "UPDATE_COMPLETE",
                 "SyntheticSuccess",
             ),
@@ -1119,7 +1139,7 @@ async fn doctor_looks_at_a_stack_through_its_functions() {
         ),
         (
             aws(
-                but("login", "%24LATEST", "CLOAKROOM_NOT_BEFORE", "7"),
+                but(&all, "login", "%24LATEST", "CLOAKROOM_NOT_BEFORE", "7"),
                 "UPDATE_COMPLETE",
                 "SyntheticSuccess",
             ),
@@ -1127,7 +1147,7 @@ async fn doctor_looks_at_a_stack_through_its_functions() {
         ),
         (
             aws(
-                but("all", "all", "CLOAKROOM_LOG", "warn"),
+                but(&all, "all", "all", "CLOAKROOM_LOG", "warn"),
                 "UPDATE_COMPLETE",
                 "SyntheticSuccess",
             ),
@@ -1135,20 +1155,24 @@ async fn doctor_looks_at_a_stack_through_its_functions() {
         ),
         (
             aws(
-                but("nobody", "all", "", ""),
+                but(&all, "nobody", "all", "", ""),
                 "UPDATE_ROLLBACK_COMPLETE",
                 "SyntheticSuccess",
             ),
             "stack: the last deploy failed and was taken back",
         ),
         (
-            aws(but("nobody", "all", "", ""), "UPDATE_COMPLETE", "Decisions"),
+            aws(
+                but(&all, "nobody", "all", "", ""),
+                "UPDATE_COMPLETE",
+                "Decisions",
+            ),
             "alarms: SyntheticSuccess of s: an alarm watches it",
         ),
     ] {
-        let (code, report) = doctor("s", &aws);
+        let (code, report) = doctor(&dev, "s", &aws);
         assert_eq!(code, 1, "{report}");
-        assert!(failed(&report)[0].starts_with(said), "{report}");
+        assert!(faults(&report)[0].starts_with(said), "{report}");
     }
 }
 

@@ -36,8 +36,10 @@ struct Metric {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Alarm {
-    alarm_name: String,
-    alarm_actions: Vec<String>,
+    #[serde(rename = "AlarmName")]
+    name: String,
+    #[serde(rename = "AlarmActions")]
+    actions: Vec<String>,
     actions_enabled: bool,
     #[serde(flatten)]
     own: Described,
@@ -117,14 +119,14 @@ async fn described(
             .await?
         {
             let alarm: Alarm = serde_json::from_value(alarm).map_err(|_| STRANGE.to_owned())?;
-            mute += usize::from(!alarm.actions_enabled || alarm.alarm_actions.is_empty());
+            mute += usize::from(!alarm.actions_enabled || alarm.actions.is_empty());
             let stats = alarm
                 .metrics
                 .into_iter()
                 .filter_map(|query| query.metric_stat);
             let within = stats.map(|stat| stat.metric);
             let metrics = within.chain([alarm.own]).filter_map(Metric::new);
-            found.insert(alarm.alarm_name, metrics.collect());
+            found.insert(alarm.name, metrics.collect());
         }
     }
     Ok((found, mute))
@@ -210,7 +212,7 @@ fn judge(alarms: &BTreeMap<String, Vec<Metric>>, present: &BTreeSet<Metric>) -> 
             ours.join(", ")
         ));
     }
-    let mut said = format!("{count} there");
+    let mut said = vec![format!("{count} there")];
     let quiet: BTreeSet<_> = absent
         .iter()
         .filter(|metric| metric.is_quiet())
@@ -218,19 +220,19 @@ fn judge(alarms: &BTreeMap<String, Vec<Metric>>, present: &BTreeSet<Metric>) -> 
         .collect();
     if !quiet.is_empty() {
         let quiet: Vec<_> = quiet.into_iter().collect();
-        said += &format!(
-            "; has not happened, so that nothing shows yet that it would be counted: {}",
+        said.push(format!(
+            "has not happened, so that nothing shows yet that it would be counted: {}",
             quiet.join(", ")
-        );
+        ));
     }
     let uncalled = names(&|metric| metric.namespace != OURS);
     if !uncalled.is_empty() {
-        said += &format!(
-            "; without a value in two weeks, since nobody called: {}",
+        said.push(format!(
+            "without a value in two weeks, since nobody called: {}",
             uncalled.join(", ")
-        );
+        ));
     }
-    Ok(said)
+    Ok(said.join("; "))
 }
 
 #[cfg(test)]
