@@ -33,6 +33,11 @@ DENY_VERSION := 0.20.2
 DENY_ROOT := target/tools/cargo-deny-$(DENY_VERSION)
 DENY := $(DENY_ROOT)/bin/cargo-deny
 
+# In an environment of its own: it pins other versions of what the tests use.
+CHECKOV_VERSION := 3.3.30
+CHECKOV_ROOT := target/tools/checkov-$(CHECKOV_VERSION)
+CHECKOV := $(CHECKOV_ROOT)/bin/checkov
+
 .PHONY: help
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
@@ -80,7 +85,7 @@ generate: $(VENV_READY) ## infra/regional*.yaml, from the whole templates (a tes
 	$(VENV)/bin/python infra/regional.py
 
 .PHONY: lint
-lint: $(DENY) $(VENV_READY) $(NODE_READY) ## formatting, clippy, dependency direction, licences and bans, workflows
+lint: $(DENY) $(VENV_READY) $(NODE_READY) $(CHECKOV) ## formatting, clippy, dependency direction, licences and bans, workflows
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@# Without its adapters a function's lib must still build, or it names one.
@@ -91,6 +96,7 @@ lint: $(DENY) $(VENV_READY) $(NODE_READY) ## formatting, clippy, dependency dire
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 	CARGO_DENY=$(CURDIR)/$(DENY) $(VENV)/bin/python -m unittest discover -s tests/deny
 	$(VENV)/bin/zizmor --quiet --offline .github
+	cd tests/sam && ../../$(VENV)/bin/python lint.py $(CURDIR)/$(CHECKOV)
 	node tests/workflows.mjs
 
 .PHONY: advisories
@@ -149,6 +155,10 @@ $(EMULATOR_READY): tests/cloud/requirements.txt
 	python3 -m venv $(EMULATOR)
 	$(EMULATOR)/bin/pip install --quiet --disable-pip-version-check --requirement tests/cloud/requirements.txt
 	touch $@
+
+$(CHECKOV):
+	python3 -m venv $(CHECKOV_ROOT)
+	$(CHECKOV_ROOT)/bin/pip install --quiet --disable-pip-version-check checkov==$(CHECKOV_VERSION)
 
 node_modules/.ready: package.json $(wildcard package-lock.json)
 	npm ci --no-audit --no-fund
