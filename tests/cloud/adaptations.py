@@ -201,6 +201,13 @@ ALL = (
         probes.lacks_layers,
     ),
     Adaptation(
+        "functions-in-conditions",
+        "Split and Join are not resolved in Conditions: emulator.py resolves them",
+        ("rest", "http"),
+        None,
+        probes.lacks_functions_in_conditions,
+    ),
+    Adaptation(
         "import-over",
         "a changed document makes another REST API and deletes the first: emulator.py imports it over the first",
         ("rest",),

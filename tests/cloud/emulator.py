@@ -1,9 +1,9 @@
-"""Starts ministack, with two things added that it lacks and that no template can give it. Runs in the
+"""Starts ministack, with three things added that it lacks and that no template can give it. Runs in the
 emulator's own Python environment (`tests/cloud/requirements.txt`).
 
 Each addition is a function that names the gap. `adaptations.py` shows at the start of every run that
-the emulator still has the gap: a function whose environment has UNADAPTED=1, and a stack whose name
-begins with `unadapted-`, get the emulator as it is.
+the emulator still has the gap: a function whose environment has UNADAPTED=1, a stack whose name
+begins with `unadapted-`, and a template whose Metadata has `Unadapted`, get the emulator as it is.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import zipfile
 from ministack import app
 from ministack.core import lambda_runtime
 from ministack.services import apigateway_v1, lambda_svc
-from ministack.services.cloudformation import provisioners
+from ministack.services.cloudformation import changesets, engine, handlers, provisioners
 
 
 def layers_are_mounted_at_opt() -> None:
@@ -92,8 +92,32 @@ def a_changed_body_is_imported_into_the_same_rest_api() -> None:
             handlers["AWS::ApiGateway::RestApi"]["update"] = in_place
 
 
+def conditions_may_split_and_join() -> None:
+    """In `Conditions` the emulator resolves `Ref` and little else, and takes what is left for a list. Here `Select`,
+    `Split`, `Join` and `Sub` over parameters are resolved before, by its own functions for properties."""
+    evaluate = engine._evaluate_conditions
+
+    def evaluated(template, params):
+        def resolve(value):
+            if isinstance(value, list):
+                return [resolve(part) for part in value]
+            if not isinstance(value, dict):
+                return value
+            if set(value) <= {"Fn::Select", "Fn::Split", "Fn::Join", "Fn::Sub"}:
+                return engine._resolve_refs(value, {}, params, {}, template.get("Mappings", {}), "", "")
+            return {key: resolve(part) for key, part in value.items()}
+
+        if (template.get("Metadata") or {}).get("Unadapted"):
+            return evaluate(template, params)
+        return evaluate(template | {"Conditions": resolve(template.get("Conditions", {}))}, params)
+
+    for module in (engine, changesets, handlers):
+        module._evaluate_conditions = evaluated
+
+
 if __name__ == "__main__":
     layers_are_mounted_at_opt()
     a_changed_body_is_imported_into_the_same_rest_api()
+    conditions_may_split_and_join()
     logging.getLogger("samtranslator.metrics.metrics").setLevel(logging.ERROR)
     app.main()

@@ -16,9 +16,9 @@ from stack import client
 class Probe:
     """A small stack that shows a gap, and is gone afterwards."""
 
-    def __init__(self, resources: dict, name: str = "probe"):
+    def __init__(self, resources: dict, name: str = "probe", **more):
         self.name = f"{name}-{uuid.uuid4().hex[:8]}"
-        self.template = {"AWSTemplateFormatVersion": "2010-09-09", "Resources": resources}
+        self.template = {"AWSTemplateFormatVersion": "2010-09-09", "Resources": resources, **more}
         self.cloudformation = client("cloudformation")
 
     def __enter__(self):
@@ -240,6 +240,22 @@ def lacks_thrown_unauthorized() -> bool:
         }
         with Probe(resources) as probe:
             return direct(f"/_aws/execute-api/{probe.id('Api')}/$default/x", {}) != 401
+
+
+def lacks_functions_in_conditions() -> bool:
+    second = {"Fn::Select": [1, {"Fn::Split": [",", {"Fn::Join": [",", [{"Ref": "List"}, ""]]}]}]}
+    try:
+        with Probe(
+            {"It": {"Type": "AWS::SNS::Topic", "Properties": {}}},
+            Metadata={"Unadapted": True},
+            Parameters={"List": {"Type": "String", "Default": "one"}},
+            Conditions={"HasTwo": {"Fn::Not": [{"Fn::Equals": [second, ""]}]}},
+        ):
+            return False
+    except (ClientError, RuntimeError) as error:
+        if "Fn::Select" not in str(error):
+            raise
+        return True
 
 
 def lacks_import_over() -> bool:

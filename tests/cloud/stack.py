@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import boto3
+from botocore.exceptions import ClientError
 from cfnlint.decode.cfn_yaml import loads as load_cloudformation
 from world import ENDPOINT, REGION, ROOT
 
@@ -129,7 +130,10 @@ class Stack:
 
     def reasons(self) -> list[str]:
         """Why the last deploy failed, as the stack's events say it."""
-        events = client("cloudformation").describe_stack_events(StackName=self.name)["StackEvents"]
+        try:
+            events = client("cloudformation").describe_stack_events(StackName=self.name)["StackEvents"]
+        except ClientError:
+            return []
         failed = [event for event in events if event["ResourceStatus"].endswith("_FAILED")]
         return [f"{one['LogicalResourceId']}: {one.get('ResourceStatusReason')}" for one in failed[:3]]
 
