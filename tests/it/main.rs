@@ -8,6 +8,7 @@
     reason = "what goes wrong here is a failed test"
 )]
 
+mod alarms;
 mod architecture;
 mod attacks;
 mod caching;

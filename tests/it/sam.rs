@@ -47,7 +47,7 @@ const FUNCTIONS: [(&str, &str); 4] = [
 ];
 
 /// The file that `sam build` made for a function; `make test` runs it before.
-fn bootstrap(logical_id: &str) -> PathBuf {
+pub(crate) fn bootstrap(logical_id: &str) -> PathBuf {
     let file = Path::new(ROOT)
         .join("target/sam-build")
         .join(logical_id)

@@ -42,15 +42,11 @@ pub enum Metric {
     Unavailable,
     /// Data-key mode: whole days until the last key of the key set stops signing.
     SigningKeyDaysLeft,
-    /// A synthetic check: 1 if it succeeded, 0 if not.
-    SyntheticSuccess,
-    /// How long a synthetic check took.
-    SyntheticMillis,
 }
 
 impl Metric {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 19] = [
         Self::Decisions,
         Self::IdentityHits,
         Self::JwtMemoryHits,
@@ -70,8 +66,6 @@ impl Metric {
         Self::CsrfRefusals,
         Self::Unavailable,
         Self::SigningKeyDaysLeft,
-        Self::SyntheticSuccess,
-        Self::SyntheticMillis,
     ];
 
     /// As CloudWatch knows it.
@@ -96,8 +90,6 @@ impl Metric {
             Self::CsrfRefusals => "CsrfRefusals",
             Self::Unavailable => "Unavailable",
             Self::SigningKeyDaysLeft => "SigningKeyDaysLeft",
-            Self::SyntheticSuccess => "SyntheticSuccess",
-            Self::SyntheticMillis => "SyntheticMillis",
         }
     }
 
@@ -123,18 +115,14 @@ impl Metric {
             | Self::Throttled
             | Self::CsrfRefusals
             | Self::Unavailable
-            | Self::SigningKeyDaysLeft
-            | Self::SyntheticSuccess
-            | Self::SyntheticMillis => &["stack"],
+            | Self::SigningKeyDaysLeft => &["stack"],
         }
     }
 
     /// CloudWatch's unit.
     pub fn unit(self) -> &'static str {
         match self {
-            Self::StoreMillis | Self::KmsMillis | Self::ProviderMillis | Self::SyntheticMillis => {
-                "Milliseconds"
-            }
+            Self::StoreMillis | Self::KmsMillis | Self::ProviderMillis => "Milliseconds",
             Self::Decisions
             | Self::IdentityHits
             | Self::JwtMemoryHits
@@ -150,8 +138,7 @@ impl Metric {
             | Self::Throttled
             | Self::CsrfRefusals
             | Self::Unavailable
-            | Self::SigningKeyDaysLeft
-            | Self::SyntheticSuccess => "Count",
+            | Self::SigningKeyDaysLeft => "Count",
         }
     }
 }
