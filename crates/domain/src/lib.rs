@@ -28,6 +28,7 @@ pub mod policy;
 pub mod ports;
 pub mod scope;
 pub mod seal;
+pub mod target;
 #[cfg(test)]
 mod testing;
 pub mod time;
