@@ -28,6 +28,9 @@ NODE_READY := $(if $(wildcard package.json),node_modules/.ready)
 BROWSERS_READY := target/tools/browsers
 BROWSERS := chromium firefox-esr
 
+# The proxies that docs/authorizer.md configures; the tests say so where they are missing.
+PROXIES_READY := target/tools/proxies
+
 # The version is in the path, so that another one is another target.
 DENY_VERSION := 0.20.2
 DENY_ROOT := target/tools/cargo-deny-$(DENY_VERSION)
@@ -48,7 +51,7 @@ run: ## the whole system on http://localhost:3000 (options: cargo dev --help)
 	cargo dev
 
 .PHONY: test
-test: $(VENV_READY) $(NODE_READY) $(EMULATOR_READY) sam-build ## every test that needs no AWS account
+test: $(VENV_READY) $(NODE_READY) $(EMULATOR_READY) $(PROXIES_READY) sam-build ## every test that needs no AWS account
 	rm -f $(CALLS)
 	CLOAKROOM_RECORD_CALLS=$(CALLS) cargo test --workspace --no-fail-fast
 	node infra/edge/run-vectors.mjs
@@ -162,6 +165,14 @@ $(CHECKOV):
 
 node_modules/.ready: package.json $(wildcard package-lock.json)
 	npm ci --no-audit --no-fund
+	touch $@
+
+$(PROXIES_READY):
+	mkdir -p $(@D)
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		missing=$$(for name in nginx caddy; do command -v $$name >/dev/null || echo $$name; done); \
+		[ -z "$$missing" ] || { $(APT) update && $(APT) install -y --no-install-recommends $$missing; } || exit 1; \
+	fi
 	touch $@
 
 $(BROWSERS_READY):

@@ -459,6 +459,149 @@ async fn a_trusted_proxy_says_what_it_asks_about() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn d80_every_partition_of_aws_may_ask_and_nothing_like_it() {
+    let system = System::start(Options::default()).await.unwrap();
+    let machine = machine_token(&system).await;
+    let asked = Asked::over(&system, &cloakroom_aws::world(), |_| {});
+    for kind in [
+        "rest-token",
+        "rest-request-bearer",
+        "http-1-bearer",
+        "http-2-bearer",
+        "websocket-bearer",
+    ] {
+        let event = with_token(kind, &machine).to_string();
+        for partition in [
+            "aws",
+            "aws-cn",
+            "aws-us-gov",
+            "aws-eusc",
+            "aws-iso",
+            "aws-iso-b",
+            "aws-iso-e",
+            "aws-iso-f",
+        ] {
+            let event = event.replace("arn:aws:", &format!("arn:{partition}:"));
+            let said = asked
+                .ask(kind, &serde_json::from_str(&event).unwrap())
+                .await;
+            assert!(
+                matches!(said, Said::Allowed(_)),
+                "{kind} {partition}: {said:?}"
+            );
+        }
+        for other in ["aws-", "awsx", "AWS", "", "*"] {
+            let event = event.replace("arn:aws:", &format!("arn:{other}:"));
+            let said = asked
+                .ask(kind, &serde_json::from_str(&event).unwrap())
+                .await;
+            assert_eq!(said, Said::Unauthorized, "{kind} {other}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn d76_no_kind_lets_a_path_in_that_others_read_otherwise_nor_answers_5xx() {
+    let system = System::start(Options::default()).await.unwrap();
+    let machine = machine_token(&system).await;
+    let asked = Asked::over(&system, &cloakroom_aws::world(), |config| {
+        config.authorizer.simple_responses = false;
+        let route = config.routes[0].clone();
+        config.routes = ["/api/orders", "/api/{proxy+}", "/api/items/{id}"]
+            .map(|path| RouteConfig {
+                path: path.to_owned(),
+                ..route.clone()
+            })
+            .to_vec();
+    });
+    let forwarded = Asked::over(&system, &cloakroom_aws::world(), |config| {
+        config.authorizer.trust_forwarded = true;
+    });
+    let long = format!("/api/items/{}", "a".repeat(700));
+    let bad = [
+        "/api/orders#/../reports",
+        "/api/orders?x",
+        "/api/items/{x+}",
+        "/api/{proxy}",
+        "/api/a;b",
+        "/api/*",
+        "/api/a%2Fb",
+        "/api/%2e%2e/x",
+        "/api/..",
+        "/api//a",
+        "/api/a/",
+        "/api/a\\b",
+        "/api/%5C",
+        "/api/%23",
+        "/api/%C0%AF",
+        "/api/a\tb",
+        "/api/\u{85}",
+        "http://app.example.com/api/orders",
+        "",
+        &long,
+    ];
+    for path in bad {
+        for kind in [
+            "rest-token",
+            "rest-request-bearer",
+            "http-1-bearer",
+            "http-2-bearer",
+            "function-url-bearer",
+            "load-balancer-bearer",
+        ] {
+            let mut event = with_token(kind, &machine);
+            let arn = |event: &Value, name: &str| {
+                let arn = event[name].as_str().unwrap();
+                let end = arn
+                    .match_indices('/')
+                    .nth(2)
+                    .map_or(arn.len(), |(at, _)| at);
+                format!("{}/{}", &arn[..end], path.trim_start_matches('/'))
+            };
+            match kind {
+                "rest-token" => event["methodArn"] = json!(arn(&event, "methodArn")),
+                "rest-request-bearer" | "http-1-bearer" => {
+                    event["methodArn"] = json!(arn(&event, "methodArn"));
+                    event["path"] = json!(path);
+                }
+                "http-2-bearer" => {
+                    event["routeArn"] = json!(arn(&event, "routeArn"));
+                    event["rawPath"] = json!(path);
+                }
+                "function-url-bearer" => {
+                    event["rawPath"] = json!(path);
+                    event["requestContext"]["http"]["path"] = json!(path);
+                }
+                _ => event["path"] = json!(path),
+            }
+            let gateway_matched = kind.starts_with("rest-request") || kind.starts_with("http");
+            let said = asked.ask(kind, &event).await;
+            // What the gateway matched may be long, and HTTP APIs decode.
+            let is_fine = (gateway_matched && (path == long || path.is_empty()))
+                || (kind == "function-url-bearer" || kind == "load-balancer-bearer")
+                    && path == long
+                || kind.starts_with("http") && (path.contains("%C0") || path.contains("%23"));
+            match said {
+                Said::Forbidden | Said::Unauthorized => {}
+                Said::Allowed(_) if is_fine => {}
+                other => panic!("{kind} {path:?}: {other:?}"),
+            }
+        }
+        if path != long {
+            let mut event = with_token("load-balancer-bearer", &machine);
+            event["headers"]["x-forwarded-method"] = json!("GET");
+            event["headers"]["x-forwarded-uri"] = json!(path);
+            let said = forwarded.ask("load-balancer", &event).await;
+            let is_query = path == "/api/orders?x";
+            assert!(
+                matches!(said, Said::Forbidden) || (is_query && matches!(said, Said::Allowed(_))),
+                "{path:?}: {said:?}"
+            );
+        }
+    }
+}
+
 // AWS's own types.
 
 /// What both readings must agree in.

@@ -20,6 +20,7 @@ mod lab;
 mod lambda;
 mod live;
 mod oauth;
+mod proxies;
 mod readme;
 mod rotation;
 mod sam;

@@ -174,6 +174,12 @@ fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = routes::warnings(config);
     warnings.extend(size::warnings(config));
     warnings.extend(clients::warnings(config));
+    if config.shares_answers() {
+        warnings.push(format!(
+            "authorizer.identity_sources: the gateway keeps answers for {} s and does not tell routes apart by them, so that a token is refused on every other route until then; add the method and the resource path, or the route key",
+            config.gateway_ttl()
+        ));
+    }
     warnings
 }
 
@@ -261,6 +267,48 @@ mod tests {
         assert!(slow.warnings[0].starts_with("clients[2].secrets: an Argon2id hash"));
         let fast = client("sha256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
         assert!(fast.ok && fast.warnings.is_empty(), "{:?}", fast.faults);
+    }
+
+    #[test]
+    fn d78_a_cache_that_does_not_tell_routes_apart_is_reported() {
+        let judged = |sources: &str, more: &str| {
+            let authorizer = format!("\n[authorizer]\nidentity_sources = [{sources}]\n{more}");
+            let text = DEMO_CONFIG.replace("max_latency = 5", "max_latency = 60");
+            let text = text.replace(
+                "http://localhost:3000\"",
+                "http://localhost:3000\"\nedge = \"cloudfront\"",
+            );
+            judged(&format!("{text}{authorizer}"))
+        };
+        let warned = |report: &Report| {
+            let mut lines = report.warnings.iter();
+            lines.any(|line| line.starts_with("authorizer.identity_sources"))
+        };
+        let token = "\"method.request.header.Authorization\"";
+        let report = judged(token, "");
+        assert!(
+            report.ok && warned(&report),
+            "{:?} {:?}",
+            report.faults,
+            report.warnings
+        );
+        let whole = format!("{token}, \"context.httpMethod\", \"context.resourcePath\"");
+        assert!(!warned(&judged(&whole, "")));
+        let http = "\"$request.header.x-cloakroom-token\"";
+        let report = judged(http, "");
+        assert!(
+            report
+                .faults
+                .iter()
+                .any(|fault| fault.contains("$context.routeKey"))
+        );
+        let report = judged(http, "simple_responses = false");
+        assert!(report.ok && warned(&report), "{:?}", report.faults);
+        let keyed = format!("{http}, \"$context.routeKey\"");
+        let report = judged(&keyed, "");
+        assert!(report.ok && !warned(&report), "{:?}", report.faults);
+        // Nothing is kept.
+        assert!(!warned(&judged(token, "gateway_ttl = 0")));
     }
 
     #[test]

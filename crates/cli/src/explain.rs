@@ -13,6 +13,7 @@ use cloakroom_domain::config::{Config, RouteConfig};
 use cloakroom_domain::grant::{self, Grant, TokenFault, TokenMeta};
 use cloakroom_domain::policy::{self, Policy, Refusal, TokenDemand};
 use cloakroom_domain::ports::{Clock, FindFamily, ReadEpoch, Roots, StoreError};
+use cloakroom_domain::target::{self, Reading};
 use cloakroom_domain::time::UnixTime;
 use cloakroom_domain::token::{OpaqueToken, TokenKind};
 use cloakroom_gateway::settings::Need;
@@ -204,26 +205,27 @@ fn described(config: &Config, args: &Args, now: UnixTime) -> Caller {
 /// What is asked for.
 struct Request {
     method: String,
-    path: String,
+    /// Without the query; none for what is no request target.
+    path: Option<String>,
 }
 
 impl Request {
     fn of(args: &Args) -> Self {
-        let path = args.path.split(['?', '#']).next().unwrap_or_default();
         Self {
             method: args.method.to_ascii_uppercase(),
-            path: path.to_owned(),
+            path: target::path_of(&args.path).map(str::to_owned),
         }
     }
 
     fn judge(&self, config: &Config, grant: &Grant, meta: &TokenMeta, now: UnixTime) -> Report {
         let policy = Policy::new(config);
-        let Some(route) = policy.find(&self.method, &self.path) else {
+        let path = self.accepted(config, &policy);
+        let Some(route) = path.and_then(|path| policy.find(&self.method, path)) else {
             return Report {
                 allowed: false,
                 route: None,
                 reason: Some(Refusal::NoRoute.name()),
-                explanation: self.no_route(&policy),
+                explanation: path.map_or_else(not_accepted, |path| no_route(&policy, path)),
                 denied_fields: Vec::new(),
                 token: None,
             };
@@ -257,17 +259,39 @@ impl Request {
         }
     }
 
-    fn no_route(&self, policy: &Policy) -> String {
-        let methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
-        let others: Vec<_> = methods
-            .into_iter()
-            .filter(|method| policy.find(method, &self.path).is_some())
-            .collect();
-        if others.is_empty() {
-            "no route has this path".to_owned()
+    /// The path, if the authorizer accepts it: as a client may write it (to a REST API,
+    /// unless the configuration says that somebody else asks), or as the gateway names one
+    /// of its resources.
+    fn accepted(&self, config: &Config, policy: &Policy) -> Option<&str> {
+        let path = self.path.as_deref()?;
+        let asked_by = &config.authorizer;
+        let strict =
+            asked_by.token_authorizer || asked_by.trust_forwarded || policy.has_reserved_literals();
+        let reading = if strict {
+            Reading::Written
         } else {
-            format!("the path has {} alone", others.join(", "))
-        }
+            Reading::Routed
+        };
+        let is_resource = || config.routes.iter().any(|route| route.path == path);
+        (reading.accepts(path) || is_resource()).then_some(path)
+    }
+}
+
+fn not_accepted() -> String {
+    "the path is not accepted, because other programs may read it otherwise: see docs/authorizer.md"
+        .to_owned()
+}
+
+fn no_route(policy: &Policy, path: &str) -> String {
+    let methods = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
+    let others: Vec<_> = methods
+        .into_iter()
+        .filter(|method| policy.find(method, path).is_some())
+        .collect();
+    if others.is_empty() {
+        "no route has this path".to_owned()
+    } else {
+        format!("the path has {} alone", others.join(", "))
     }
 }
 
@@ -478,118 +502,4 @@ async fn look_up(config: &Config, text: &str, now: UnixTime) -> Result<Found, Fa
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-    use cloakroom_local::system::DEMO_CONFIG;
-
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        args: Args,
-    }
-
-    fn explained(config: &str, line: &str) -> Report {
-        let args = Line::parse_from(std::iter::once("explain").chain(line.split(' '))).args;
-        let config = Config::parse(config).unwrap();
-        let now = UnixTime(1_000_000);
-        let (grant, meta) = described(&config, &args, now).papers(now);
-        Request::of(&args).judge(&config, &grant, &meta, now)
-    }
-
-    #[test]
-    fn callers_are_judged_by_exactly_what_they_have() {
-        let cases = [
-            ("GET /api/orders --scope orders:read", None),
-            ("get /api/orders?page=2 --scope orders:read", None),
-            ("GET /api/orders", Some("scope")),
-            ("GET /api/orders --client --scope orders:read", None),
-            (
-                "GET /api/orders --client --scope orders:write",
-                Some("scope"),
-            ),
-            ("GET /api/reports --role admin", None),
-            ("GET /api/reports --role user", Some("role")),
-            ("GET /api/reports --role user --role admin", None),
-            ("GET /api/reports --client", Some("token_kind")),
-            ("GET /api/profile", None),
-            ("POST /api/profile", Some("no_route")),
-            ("GET /api/profile/", Some("no_route")),
-            ("GET /api/nothing", Some("no_route")),
-        ];
-        for (line, reason) in cases {
-            let report = explained(DEMO_CONFIG, line);
-            assert_eq!(report.reason, reason, "{line}");
-            assert_eq!(report.allowed, reason.is_none(), "{line}");
-        }
-    }
-
-    #[test]
-    fn step_up_clients_and_audiences_can_be_described_too() {
-        let config = format!(
-            "{}\n[[routes]]\nmethod = \"ANY\"\npath = \"/api/pay/{{id}}\"\naudience = \"orders\"\nclients = [\"demo-native\"]\nacr = [\"gold\"]\nmax_age = 60\n
-             [[routes]]\nmethod = \"GET\"\npath = \"/api/open\"\ntoken = \"none\"\n",
-            DEMO_CONFIG.replace("kind = \"public\"", "kind = \"public\"\naudiences = [\"orders\"]")
-        );
-        let cases = [
-            ("PUT /api/pay/7 --client-id demo-native --acr gold", None),
-            (
-                "PUT /api/pay/7 --client-id demo-native --acr gold --signed-in 59",
-                None,
-            ),
-            (
-                "PUT /api/pay/7 --client-id demo-native --acr gold --signed-in 60",
-                Some("step_up"),
-            ),
-            ("PUT /api/pay/7 --client-id demo-native", Some("step_up")),
-            ("PUT /api/pay/7 --acr gold", Some("client")),
-            ("GET /api/profile --client-id demo-native", Some("audience")),
-            ("GET /api/open", None),
-        ];
-        for (line, reason) in cases {
-            assert_eq!(explained(&config, line).reason, reason, "{line}");
-        }
-        let told = explained(&config, "PUT /api/pay/7 --client-id demo-native").explanation;
-        assert_eq!(
-            told,
-            "the route needs a sign-in with an acr of gold and less than 60 s ago"
-        );
-    }
-
-    #[test]
-    fn fields_that_a_caller_does_not_get_are_listed_with_the_reason() {
-        let config = format!(
-            "{DEMO_CONFIG}\n[[routes.fields]]\nnames = [\"Query.refunds\", \"Query.margin\"]\nmax_age = 60\n"
-        );
-        let denied = |line: &str| -> Vec<_> {
-            let report = explained(&config, &format!("POST /graphql {line}"));
-            let fields = report.denied_fields.into_iter();
-            fields.map(|field| (field.name, field.reason)).collect()
-        };
-        let field = |name: &str, reason| (name.to_owned(), reason);
-        let admin = "--scope orders:read --role admin";
-        assert_eq!(denied(admin), []);
-        assert_eq!(
-            denied("--scope orders:read --role user"),
-            [field("Query.reports", "role")]
-        );
-        assert_eq!(
-            denied(&format!("{admin} --signed-in 60")),
-            [
-                field("Query.refunds", "step_up"),
-                field("Query.margin", "step_up")
-            ]
-        );
-        assert_eq!(
-            denied("--role user"),
-            [],
-            "who is refused gets nothing at all"
-        );
-    }
-
-    #[test]
-    fn a_wrong_method_names_the_right_ones() {
-        let report = explained(DEMO_CONFIG, "POST /api/orders");
-        assert_eq!(report.explanation, "the path has GET alone");
-    }
-}
+mod tests;

@@ -13,11 +13,12 @@ use crate::family::FamilyState;
 use crate::grant::{self, Opened, TokenFault};
 use crate::identity::{Found, Identity, Mint, Minted, NewSlot};
 use crate::jwt::Jwt;
-use crate::policy::{self, Policy, Refusal};
+use crate::policy::{self, Policy, Reach, Refusal};
 use crate::ports::{
     Clock, FindFamily, ReadEpoch, Roots, Signer, StoreError, UpdateError, UpdateFamily, UseOnce,
     World,
 };
+use crate::target::Reading;
 use crate::time::UnixTime;
 use crate::token::{OpaqueToken, TokenKind};
 use memory::{Held, Memory};
@@ -53,8 +54,10 @@ impl Scheme<'_> {
 pub struct Possession<'a> {
     /// The one `DPoP` header.
     pub proof: &'a str,
-    /// The path below our issuer, as the client sent it.
+    /// The path below our issuer.
     pub path: &'a str,
+    /// How the path reached us.
+    pub reading: Reading,
 }
 
 impl std::fmt::Debug for Possession<'_> {
@@ -87,6 +90,8 @@ pub struct Allowed {
     pub scope: String,
     /// The fields of the graph that it does not get.
     pub denied_fields: Vec<String>,
+    /// What a policy may say about the route that was found.
+    pub reach: Arc<Reach>,
     /// For how many seconds this answer may be given again, for the same token and
     /// route, without breaking a promise: that of `revocation.max_latency`, that of the
     /// epoch, and that the JWT lives until a service has seen it.
@@ -278,7 +283,8 @@ where
         // Before anything is read: a proof that is no good costs no I/O.
         let proof = self.proof(scheme, token, method, now)?;
         let epoch = self.epoch(now, facts).await?;
-        let route = self.policy.find(method, resource);
+        let found = self.policy.entry(method, resource);
+        let route = found.map(|entry| &entry.route);
         let remembered = match self.recall(token, epoch.not_before, now) {
             Some(held) => self.answers_at_once(held, route, now).await?,
             None => None,
@@ -336,6 +342,9 @@ where
                 .denied_fields(grant, meta, now)
                 .map(str::to_owned)
                 .collect(),
+            reach: found
+                .map(|entry| Arc::clone(&entry.reach))
+                .unwrap_or_default(),
             reusable_for: self.reusable_for(&held, route, &minted, epoch, now),
             jwt: minted.jwt,
         })
@@ -371,6 +380,11 @@ where
         .unwrap_or(0)
     }
 
+    /// The rules.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
     /// The routes for all of which one answer does, whatever the token; see
     /// [`policy::one_verdict`].
     pub fn one_verdict(&self) -> &[(String, String)] {
@@ -385,12 +399,18 @@ where
         method: &str,
         now: UnixTime,
     ) -> Result<Option<Proof>, PossessionFault> {
-        let Scheme::Dpop(Possession { proof, path }) = scheme else {
+        let Scheme::Dpop(Possession {
+            proof,
+            path,
+            reading,
+        }) = scheme
+        else {
             return Ok(None);
         };
         let occasion = Occasion {
             method,
             path,
+            reading,
             token: Some(token),
         };
         let proof = dpop::judge(&self.config, proof, &occasion, now);

@@ -4,6 +4,7 @@
 //! does not know. Durations are whole seconds. Nothing here is secret: secrets
 //! are references or one-way hashes.
 
+mod authorizer;
 mod check;
 mod provider;
 
@@ -11,6 +12,9 @@ pub use provider::{
     AssertionAudience, CallbackUri, ClaimMapping, ClientAuthentication, IdentityProviderConfig,
     PushedRequests, UnverifiedEmail,
 };
+
+pub use authorizer::{AuthorizerConfig, tells_routes_apart};
+pub(crate) use check::METHODS;
 
 use crate::jwt::Algorithm;
 use crate::policy::{DpopDemand, TokenDemand};
@@ -77,55 +81,6 @@ pub enum Edge {
     None,
     /// A CloudFront function turns the cookie into `Authorization: Session …`.
     Cloudfront,
-}
-
-/// How the authorizer answers, and whom.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a switch of its own in the file"
-)]
-pub struct AuthorizerConfig {
-    /// Whether HTTP APIs (payload 2.0) have `enableSimpleResponses`; the event does
-    /// not say.
-    pub simple_responses: bool,
-    /// Who may ask: `<api id>/<stage>` or `<account>/<api id>/<stage>` of REST, HTTP and
-    /// WebSocket APIs, `<url id>/$default` of function URLs, the API id of AppSync, the
-    /// ARN of a load balancer's target group. Empty: whoever the function's own
-    /// permissions let in.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub apis: Vec<String>,
-    /// For how long the gateway is set to keep an answer (`authorizerResultTtlInSeconds`,
-    /// `ReauthorizeEvery`), if that is not what `revocation.max_latency` and `edge` make
-    /// of it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gateway_ttl: Option<u64>,
-    /// Whether a REST API asks by a TOKEN authorizer. Its cache goes by the token alone,
-    /// so all routes must then ask for the same.
-    pub token_authorizer: bool,
-    /// Whether forward-auth requests (function URL, load balancer) are made by a proxy
-    /// that always says in `X-Forwarded-Method` and `X-Forwarded-Uri` what it asks
-    /// about, as Traefik and Caddy do. Otherwise the request itself is what is judged.
-    pub trust_forwarded: bool,
-    /// Whether the routes with `dpop` have an authorizer of their own, whose TTL is 0.
-    /// The functions cannot see how they are deployed; behind a cached authorizer, a
-    /// stolen token would pass without a proof for as long as an answer is kept.
-    pub dpop_authorizer: bool,
-}
-
-impl Default for AuthorizerConfig {
-    fn default() -> Self {
-        Self {
-            simple_responses: true,
-            apis: Vec::new(),
-            gateway_ttl: None,
-            token_authorizer: false,
-            trust_forwarded: false,
-            dpop_authorizer: false,
-        }
-    }
 }
 
 /// The internal JWT.

@@ -14,6 +14,7 @@ pub use key::ALGORITHMS;
 
 use crate::config::Config;
 use crate::ports::{OnceName, Roots, StoreError, UseOnce};
+use crate::target::Reading;
 use crate::time::UnixTime;
 use crate::token::{OpaqueToken, sha256};
 use base64::Engine;
@@ -100,6 +101,8 @@ pub struct Occasion<'a> {
     /// The path below our issuer. The rest of the URI is the configuration's: `Host`
     /// is the sender's own word (D7).
     pub path: &'a str,
+    /// How the path reached us.
+    pub reading: Reading,
     /// The access token that is presented beside it.
     pub token: Option<&'a OpaqueToken>,
 }
@@ -317,12 +320,9 @@ impl Claims {
         if self.htm.as_deref() != Some(occasion.method) {
             return Err(ProofFault::Method);
         }
-        // Decoded by some gateways: what is in the path is no query.
-        let path = occasion.path.replace('?', "%3F").replace('#', "%23");
-        let here = uri::normalize(&format!("{}{path}", config.issuer));
-        let there = self.htu.as_deref().and_then(uri::normalize);
-        let uri = here
-            .filter(|here| there.as_ref() == Some(here))
+        let uri = self.htu.as_deref().and_then(uri::normalize);
+        let uri = uri
+            .filter(|uri| uri::is_about(uri, &config.issuer, occasion.path, occasion.reading))
             .ok_or(ProofFault::Uri)?;
         let until = self.judge_times(now)?;
         let jti = self
@@ -476,6 +476,7 @@ pub async fn judge_with_nonce(
     let occasion = Occasion {
         method: "POST",
         path,
+        reading: Reading::Written,
         token: None,
     };
     let proof = judge(config, proof, &occasion, now)?;

@@ -113,6 +113,33 @@ pub(crate) fn hexadecimal(digits: &str) -> Option<u8> {
     byte.filter(|_| are_digits && digits.len() == 2)
 }
 
+/// What a path must not hold to be accepted, as patterns in which `*` is any text. A policy
+/// that covers a route with variables denies them, since API Gateway may keep it for other
+/// paths of the route. `*` and `?` themselves cannot be written so.
+pub fn refused_patterns() -> Vec<String> {
+    let mut patterns: Vec<String> = [
+        "*/", "*//*", "*/./*", "*/../*", "*/.", "*/..", "*;*", "*#*", "*\\*",
+        // Overlong forms of ASCII (RFC 3629 §3).
+        "*%C0*", "*%c0*", "*%C1*", "*%c1*", "*%E0%8*", "*%e0%8*", "*%E0%9*", "*%e0%9*", "*%F0%8*",
+        "*%f0%8*",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    for high in 0..8_u8 {
+        let refused =
+            (0..16_u8).filter(|low| !Reading::Routed.accepts_encoded_ascii(high * 16 + low));
+        let mut refused: Vec<_> = refused
+            .flat_map(|low| [format!("*%{high}{low:X}*"), format!("*%{high}{low:x}*")])
+            .collect();
+        refused.dedup();
+        if refused.len() == 22 {
+            refused = vec![format!("*%{high}*")];
+        }
+        patterns.extend(refused);
+    }
+    patterns
+}
+
 /// The path of a request target in origin form (RFC 9112 §3.2.1): what stands before its
 /// query. `None` for a target with a `#`, a space or an ASCII control character anywhere:
 /// a request target has no fragment.

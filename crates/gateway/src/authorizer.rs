@@ -10,6 +10,7 @@ mod arn;
 mod credential;
 mod event;
 mod json;
+mod statement;
 
 pub use answer::{Answer, Encoded, MAX_ANSWER, Settings};
 pub use arn::MethodArn;

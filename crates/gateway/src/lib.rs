@@ -4,6 +4,7 @@
 //! The authorizer takes the first part alone; feature `http` adds what the functions
 //! behind routes need. [`entry`] is where Lambda comes in.
 
+mod arns;
 pub mod authorizer;
 pub mod cookies;
 pub mod csrf;

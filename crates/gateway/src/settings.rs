@@ -3,6 +3,7 @@
 //! What the system *is* stands in `cloakroom.toml`. Every fault of both is reported
 //! at once, by the setting's name and never its value.
 
+use crate::arns::is_key_arn;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use cloakroom_domain::config::{Config, SigningMode};
@@ -333,16 +334,6 @@ fn present(source: &impl Source, name: &str) -> Option<String> {
         .value(name)
         .map(|value| value.trim().to_owned())
         .filter(|value| !value.is_empty())
-}
-
-/// A key, not an alias: an alias may point elsewhere between the moment its `kid` is
-/// written and the moment it signs.
-fn is_key_arn(text: &str) -> bool {
-    let parts: Vec<_> = text.split(':').collect();
-    matches!(
-        parts.as_slice(),
-        ["arn", _, "kms", _, _, resource] if resource.strip_prefix("key/").is_some_and(|id| !id.is_empty())
-    )
 }
 
 #[cfg(test)]

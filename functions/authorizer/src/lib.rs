@@ -134,6 +134,9 @@ where
         if event.kind.is_forward_auth() && self.config.authorizer.trust_forwarded {
             event.take_forwarded();
         }
+        if self.authorizer.policy().has_reserved_literals() {
+            event.keep_to_plain_paths();
+        }
         let outcome = self.judge(&event).await;
         let settings = Settings {
             simple_responses: self.config.authorizer.simple_responses,

@@ -2,7 +2,7 @@
 
 use crate::caller::somebody_passes;
 use cloakroom_domain::config::{Config, RouteConfig};
-use cloakroom_domain::policy::{CONNECT, PathPattern};
+use cloakroom_domain::policy::{CONNECT, PathPattern, Policy};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What `ANY` stands for.
@@ -36,6 +36,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         });
         place.1.methods.insert(route.method.clone());
     }
+    let (policy, keeps) = (Policy::new(config), config.gateway_ttl() > 0);
     let mut warnings = Vec::new();
     for (i, (route, pattern)) in config.routes.iter().zip(&patterns).enumerate() {
         let Some(pattern) = pattern else { continue };
@@ -50,6 +51,13 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             warn(format!(
                 "nobody can pass: no browser session and no client that it admits may have all that it demands{which}"
             ));
+        }
+        if keeps
+            && policy
+                .entry(&route.method, &route.path)
+                .is_some_and(|entry| !entry.reach.is_bounded())
+        {
+            warn("a kept answer holds for the requested path alone, because the other routes on this path do not fit into its policy: while it is kept, other paths of this route are refused".into());
         }
         if OURS.iter().any(|prefix| pattern.is_below(prefix)) {
             warn("unreachable: /auth, /oauth and /.well-known are answered by Cloakroom's own functions".into());

@@ -48,6 +48,9 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
     if config.authorizer.token_authorizer && one_verdict(config).is_none() {
         fault("authorizer.token_authorizer: its cache goes by the token alone, so all routes must have one audience, ask for the same, and have paths without variables; use a REQUEST authorizer".into());
     }
+    if config.shares_simple_answers() {
+        fault("authorizer.identity_sources must name $context.routeKey: simple responses have no policy, and a kept one would be given for every route".into());
+    }
     audiences(config, &mut fault);
     proof::resources(config, &mut fault);
     routes(config, &mut fault);
@@ -405,7 +408,7 @@ fn renamed_claims(audience: &AudienceConfig, at: &str, fault: &mut impl FnMut(St
 }
 
 /// What `method` of a route may be.
-const METHODS: [&str; 9] = [
+pub(crate) const METHODS: [&str; 9] = [
     "ANY", "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT",
 ];
 

@@ -1,5 +1,7 @@
 //! URIs in the one form in which they can be compared (RFC 3986 §6.2.2 and §6.2.3).
 
+use crate::target::{self, Reading};
+
 /// An http or https URI without query and fragment, whatever its spelling. `None` if it
 /// is none, or names a user.
 ///
@@ -20,6 +22,26 @@ pub(super) fn normalize(text: &str) -> Option<String> {
         Some(port) => format!("{scheme}://{host}:{port}{path}"),
         None => format!("{scheme}://{host}{path}"),
     })
+}
+
+/// Whether a normalized URI is that of a request to `path` below the issuer. A path that
+/// matches no route is nobody's (see [`Reading`]).
+///
+/// What the gateway decoded is compared decoded: which of its characters the client had
+/// encoded is not known. An encoded slash is known, though: it would be one slash more.
+pub(super) fn is_about(uri: &str, issuer: &str, path: &str, reading: Reading) -> bool {
+    if !reading.accepts(path) {
+        return false;
+    }
+    if reading != Reading::Decoded {
+        return normalize(&format!("{issuer}{path}")).as_deref() == Some(uri);
+    }
+    let base = normalize(issuer).unwrap_or_default();
+    uri.strip_prefix(base.trim_end_matches('/'))
+        .is_some_and(|theirs| {
+            let slashes = |path: &str| path.matches('/').count();
+            slashes(theirs) == slashes(path) && target::decoded(theirs).as_deref() == Some(path)
+        })
 }
 
 fn split_authority(authority: &str) -> Option<(&str, Option<u16>)> {

@@ -1,7 +1,9 @@
 //! Writing authorizer answers: one outcome, one encoder per shape.
 
+use super::arn::MethodArn;
 use super::credential::{SUBPROTOCOL, offers_subprotocol};
 use super::event::{AuthorizerEvent, EventKind};
+use super::statement::{self, Statement};
 use crate::entry::FunctionFailure;
 use cloakroom_domain::authorize::Allowed;
 use cloakroom_domain::jwt::Jwt;
@@ -49,31 +51,16 @@ pub enum Encoded {
 #[serde(rename_all = "camelCase")]
 struct IamAnswer<'a> {
     principal_id: &'a str,
-    policy_document: PolicyDocument<'a>,
+    policy_document: PolicyDocument,
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<Context<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct PolicyDocument<'a> {
+struct PolicyDocument {
     version: &'static str,
-    statement: [Statement<'a>; 1],
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Statement<'a> {
-    action: &'static str,
-    effect: &'static str,
-    resource: Resources<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Resources<'a> {
-    One(&'a str),
-    Many(&'a [String]),
+    statement: Vec<Statement>,
 }
 
 #[derive(Serialize)]
@@ -158,10 +145,7 @@ impl Answer<'_> {
                 | EventKind::HttpV1
                 | EventKind::HttpV2
                 | EventKind::WebSocket,
-            ) => match answer.resources(event, settings) {
-                Some(resources) => answer.iam(event, &resources),
-                None => return Encoded::Unfit,
-            },
+            ) => answer.iam_that_fits(event, settings),
         };
         match document {
             Ok(_) if !self.is_clean() => Encoded::Unfit,
@@ -171,28 +155,43 @@ impl Answer<'_> {
         }
     }
 
-    /// What the policy is about: all of the stage, since the policy of a cached answer
-    /// must not refuse what another key of the cache allows. A TOKEN authorizer's cache
-    /// has one key per token: there it is about the routes that ask for the same, or
-    /// about the one that was asked for, and refuses all others while it is kept (D34).
-    fn resources(
-        &self,
+    /// The policy allows the route that was found (D77); where that cannot be said, the
+    /// requested path alone; and where that cannot be named, nothing.
+    fn iam_that_fits(
+        self,
         event: &AuthorizerEvent<'_>,
         settings: Settings<'_>,
-    ) -> Option<Vec<String>> {
-        let arn = event.arn.as_ref()?;
-        let goes_by_token = event.kind == EventKind::RestToken;
-        if !goes_by_token || !matches!(self, Self::Allow { .. }) {
-            return Some(vec![arn.whole_stage()]);
+    ) -> serde_json::Result<Vec<u8>> {
+        let Some(arn) = event.arn.as_ref() else {
+            return self.iam(event, Vec::new());
+        };
+        let stage = || vec![arn.whole_stage()];
+        let Self::Allow {
+            allowed,
+            subject_tag,
+        } = self
+        else {
+            return self.iam(event, vec![Statement::deny(stage())]);
+        };
+        let widest = match event.kind {
+            // It has one policy per connection, and no other route is asked about.
+            EventKind::WebSocket => Some(vec![Statement::allow(stage())]),
+            EventKind::RestToken => one_verdict(arn, settings.one_verdict),
+            _ => statement::route(arn, &allowed.reach),
+        };
+        if let Some(statements) = widest {
+            let document = self.iam(event, statements)?;
+            if document.len() <= MAX_ANSWER {
+                return Ok(document);
+            }
         }
-        let same = settings.one_verdict;
-        if same.is_empty() {
-            return Some(vec![arn.alone()?]);
+        match statement::path(arn) {
+            Some(statements) => self.iam(event, statements),
+            None => {
+                let subject_tag = Some(subject_tag);
+                Self::Forbid { subject_tag }.iam(event, vec![Statement::deny(stage())])
+            }
         }
-        let method = |method: &str| if method == "ANY" { "*" } else { method }.to_owned();
-        same.iter()
-            .map(|(verb, path)| arn.of(&method(verb), path))
-            .collect()
     }
 
     fn simple(self, event: &AuthorizerEvent<'_>) -> serde_json::Result<Vec<u8>> {
@@ -203,12 +202,11 @@ impl Answer<'_> {
         })
     }
 
-    fn iam(self, event: &AuthorizerEvent<'_>, resources: &[String]) -> serde_json::Result<Vec<u8>> {
-        let context = self.context(event)?;
-        let resource = match resources {
-            [one] => Resources::One(one),
-            many => Resources::Many(many),
-        };
+    fn iam(
+        self,
+        event: &AuthorizerEvent<'_>,
+        statement: Vec<Statement>,
+    ) -> serde_json::Result<Vec<u8>> {
         document(&IamAnswer {
             // Required, and must not be empty.
             principal_id: self
@@ -217,13 +215,9 @@ impl Answer<'_> {
                 .unwrap_or("unknown"),
             policy_document: PolicyDocument {
                 version: "2012-10-17",
-                statement: [Statement {
-                    action: "execute-api:Invoke",
-                    effect: if context.is_some() { "Allow" } else { "Deny" },
-                    resource,
-                }],
+                statement,
             },
-            context,
+            context: self.context(event)?,
         })
     }
 
@@ -353,7 +347,36 @@ impl Answer<'_> {
     }
 }
 
-/// Of most answers.
+/// A TOKEN authorizer's cache has one key per token, so its policy names all routes that ask
+/// for the same, if all do. `ANY` is written out: `*` in place of the method would span into
+/// the path. Too many for an answer are those of the requested method.
+fn one_verdict(arn: &MethodArn<'_>, routes: &[(String, String)]) -> Option<Vec<Statement>> {
+    const MOST: usize = 32;
+    let asked = arn.method();
+    let all: Vec<_> = routes
+        .iter()
+        .flat_map(|(verb, path)| {
+            let verbs = if verb == "ANY" { &METHODS[..] } else { &[] };
+            let verbs = verbs
+                .iter()
+                .copied()
+                .chain((verb != "ANY").then_some(verb.as_str()));
+            verbs.map(move |verb| (verb, path.as_str()))
+        })
+        .collect();
+    let every = all.len() <= MOST;
+    let resources = all
+        .into_iter()
+        .filter(|(verb, _)| every || *verb == asked)
+        .map(|(verb, path)| arn.of(verb, path))
+        .collect::<Option<Vec<_>>>()?;
+    (!resources.is_empty()).then(|| vec![Statement::allow(resources)])
+}
+
+/// What `ANY` stands for.
+const METHODS: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
+
+/// Typical size of an answer in bytes.
 const LENGTH: usize = 2 * 1024;
 
 fn document(answer: &impl Serialize) -> serde_json::Result<Vec<u8>> {

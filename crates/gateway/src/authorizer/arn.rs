@@ -1,5 +1,6 @@
 //! ARNs of API methods.
 
+use crate::arns::is_partition;
 use std::borrow::Cow;
 
 /// `arn:aws:execute-api:{region}:{account}:{api}/{stage}/{method}/{path}`
@@ -36,7 +37,7 @@ impl<'e> MethodArn<'e> {
         let (api, stage, method) = (segment()?, segment()?, segment()?);
         let well_formed = text.len() <= Self::MAX_LEN
             && arn == "arn"
-            && matches!(partition, "aws" | "aws-cn" | "aws-us-gov")
+            && is_partition(partition)
             && service == "execute-api"
             && is_of(region, b"-")
             && account.len() == 12
@@ -85,18 +86,26 @@ impl<'e> MethodArn<'e> {
         self.shared(self.stage + 1, self.method)
     }
 
-    /// The path as the client sent it, without its query.
+    /// The path as the client sent it.
     pub fn path(&self) -> Cow<'e, str> {
         let end = self.text.len();
         if self.method == end {
             return Cow::Borrowed("/");
         }
-        let query = self.whole_path().find('?');
-        self.shared(self.method, query.map_or(end, |at| self.method + at))
+        self.shared(self.method, end)
     }
 
-    /// Every method of the stage. A finer statement would promise what it cannot
-    /// hold, since `*` spans `/`.
+    /// The partition.
+    pub fn partition(&self) -> &str {
+        self.text.split(':').nth(1).unwrap_or_default()
+    }
+
+    /// Whether a policy can name this method and path alone.
+    pub fn is_nameable(&self) -> bool {
+        self.text.len() < Self::MAX_RESOURCE
+    }
+
+    /// Every method of the stage.
     pub fn whole_stage(&self) -> String {
         [self.part(0, self.stage), "/*"].concat()
     }
@@ -111,12 +120,18 @@ impl<'e> MethodArn<'e> {
     pub fn of(&self, method: &str, path: &str) -> Option<String> {
         let is_plain = path
             .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"/-._~%!&'()+,;=:@".contains(&b));
-        let text = format!("{}/{method}{path}", self.part(0, self.stage));
-        (is_plain && text.len() <= Self::MAX_RESOURCE).then_some(text)
+            .all(|b| b.is_ascii_alphanumeric() || b"/-._~%!&'()+,=:@".contains(&b));
+        self.covering(method, path).filter(|_| is_plain)
     }
 
-    fn whole_path(&self) -> &str {
+    /// As [`MethodArn::of`], but wildcards in the path are meant.
+    pub fn covering(&self, method: &str, path: &str) -> Option<String> {
+        let text = [self.part(0, self.stage), "/", method, path].concat();
+        (text.len() <= Self::MAX_RESOURCE).then_some(text)
+    }
+
+    /// The path, never empty.
+    pub fn whole_path(&self) -> &str {
         match self.part(self.method, self.text.len()) {
             "" => "/",
             path => path,
@@ -166,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_ends_where_its_query_begins_and_is_never_empty() {
+    fn a_path_is_never_empty_and_a_query_is_no_part_that_a_policy_can_name() {
         let path = |rest: &str| {
             let text = format!("arn:aws:execute-api:eu-west-1:111122223333:abc123/prod/GET{rest}");
             let arn = MethodArn::parse(text).unwrap();
@@ -180,7 +195,7 @@ mod tests {
         assert_eq!(path(""), ("/".to_owned(), alone("/")));
         assert_eq!(path("/"), ("/".to_owned(), alone("/")));
         assert_eq!(path("/a/b"), ("/a/b".to_owned(), alone("/a/b")));
-        assert_eq!(path("/a?b=/c"), ("/a".to_owned(), None));
+        assert_eq!(path("/a?b=/c"), ("/a?b=/c".to_owned(), None));
     }
 
     #[test]
@@ -236,7 +251,9 @@ mod tests {
             "",
             "arn:aws:execute-api:eu-west-1:111122223333",
             "arn:aws:execute-api:eu-west-1:111122223333:abc123/prod",
-            "arn:aws-evil:execute-api:eu-west-1:111122223333:abc123/prod/GET/",
+            "arn:aws-:execute-api:eu-west-1:111122223333:abc123/prod/GET/",
+            "arn:awsx:execute-api:eu-west-1:111122223333:abc123/prod/GET/",
+            "arn:AWS:execute-api:eu-west-1:111122223333:abc123/prod/GET/",
             "arn:aws:lambda:eu-west-1:111122223333:abc123/prod/GET/",
             "arn:aws:execute-api:*:111122223333:abc123/prod/GET/",
             "arn:aws:execute-api:eu-west-1:*:abc123/prod/GET/",

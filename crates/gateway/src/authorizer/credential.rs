@@ -193,6 +193,7 @@ fn from_header<'a>(
             Scheme::Dpop(Possession {
                 proof: proof.ok_or(Missing::Proof)?,
                 path: &event.path,
+                reading: event.reading,
             })
         }
         Edge::Cloudfront if scheme == "Session" => Scheme::Session,

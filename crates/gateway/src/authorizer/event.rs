@@ -5,6 +5,7 @@ use super::json::{Object, Value};
 use crate::headers::Headers;
 use crate::path::without_stage;
 use cloakroom_domain::policy;
+use cloakroom_domain::target::{self, Reading};
 use std::borrow::Cow;
 
 /// A question of a gateway. Its texts are those of the event, but where that had them
@@ -19,12 +20,14 @@ pub struct AuthorizerEvent<'e> {
     pub arn: Option<MethodArn<'e>>,
     /// The HTTP method that the gateway matched, `CONNECT` for a WebSocket.
     pub method: Cow<'e, str>,
-    /// The resource that the gateway matched: a path with its variables. Empty if we
-    /// cannot be sure that everybody reads the path as we do; that matches no route.
+    /// The resource that the gateway matched: a path with its variables. Empty if the
+    /// request's path is not accepted ([`Reading`]); that matches no route.
     pub resource: Cow<'e, str>,
-    /// The path below our own URL, as the client sent it. Decides nothing: a proof of
-    /// possession must be about it. Empty where none can come.
+    /// The path below our own URL, which the client wrote. A proof of possession must be
+    /// about it. Empty where none can come.
     pub path: Cow<'e, str>,
+    /// How the path reached us.
+    pub reading: Reading,
     /// The client's headers, cookies among them.
     pub headers: Headers<'e>,
     /// The gateway's id of the request.
@@ -126,15 +129,28 @@ impl<'e> AuthorizerEvent<'e> {
         read.ok_or(UnknownEvent)
     }
 
+    /// Takes only paths without percent-encoded reserved characters. For policies in which
+    /// such a character is part of a route's path: the gateway compared it encoded, and the
+    /// service will not.
+    pub fn keep_to_plain_paths(&mut self) {
+        if self.reading == Reading::Routed
+            && self.path.contains('%')
+            && !Reading::Written.accepts(&self.path)
+        {
+            self.resource = Cow::default();
+        }
+    }
+
     /// Takes what a proxy asks about from the headers in which it says so. Whatever is
     /// not said exactly once matches no route.
     pub fn take_forwarded(&mut self) {
         let one = |name| self.headers.one(name).ok().flatten().unwrap_or_default();
         let method = one("x-forwarded-method").to_owned();
         let uri = one("x-forwarded-uri");
-        let path = uri.split(['?', '#']).next().unwrap_or_default().to_owned();
-        self.resource = plain(path.clone().into());
+        let path = target::path_of(uri).unwrap_or_default().to_owned();
+        self.resource = written(path.clone().into());
         self.path = path.into();
+        self.reading = Reading::Written;
         self.method = method.into();
     }
 
@@ -149,8 +165,14 @@ impl<'e> AuthorizerEvent<'e> {
             kind: EventKind::RestToken,
             asker: arn.api_and_stage(),
             method: arn.method(),
-            resource: plain(arn.path()),
+            // The answer names the path, and must not be too long for it.
+            resource: if arn.is_nameable() {
+                written(arn.path())
+            } else {
+                Cow::default()
+            },
             path: arn.path(),
+            reading: Reading::Written,
             headers,
             request_id: Cow::default(),
             arn: Some(arn),
@@ -170,15 +192,18 @@ impl<'e> AuthorizerEvent<'e> {
             // A WebSocket must not be answered as if it were a request.
             && !context.contains_key("connectionId");
         let mut path = text(event, "path");
+        let mut reading = Reading::Routed;
         if kind.is_http_api() {
             path = below_stage(path, &arn);
+            reading = Reading::Decoded;
         }
         agrees.then(|| Self {
             kind,
             asker: arn.api_and_stage(),
             method,
-            resource,
+            resource: matched(resource, &path, reading, &arn),
             path,
+            reading,
             headers,
             request_id: text(context, "requestId"),
             arn: Some(arn),
@@ -202,6 +227,7 @@ impl<'e> AuthorizerEvent<'e> {
             method: policy::CONNECT.into(),
             resource: policy::CONNECT_PATH.into(),
             path: Cow::default(),
+            reading: Reading::default(),
             headers,
             request_id: text(context, "requestId"),
             arn: Some(arn),
@@ -221,12 +247,14 @@ impl<'e> AuthorizerEvent<'e> {
             _ => return None,
         };
         let agrees = is_or_absent(context, "routeKey", &route) && belongs(context, &arn);
+        let path = below_stage(text(event, "rawPath"), &arn);
         agrees.then(|| Self {
             kind: EventKind::HttpV2,
             asker: arn.api_and_stage(),
             method,
-            resource: resource.into(),
-            path: below_stage(text(event, "rawPath"), &arn),
+            resource: matched(resource.into(), &path, Reading::Decoded, &arn),
+            path,
+            reading: Reading::Decoded,
             headers: headers_v2(event),
             request_id: text(context, "requestId"),
             arn: Some(arn),
@@ -249,6 +277,7 @@ impl<'e> AuthorizerEvent<'e> {
             method: method.into(),
             resource: resource.into(),
             path: Cow::default(),
+            reading: Reading::default(),
             headers,
             request_id: text(context, "requestId"),
         })
@@ -269,8 +298,9 @@ impl<'e> AuthorizerEvent<'e> {
             asker: format!("{url}/{stage}").into(),
             arn: None,
             method: text(http, "method"),
-            resource: plain(path.clone()),
+            resource: written(path.clone()),
             path,
+            reading: Reading::Written,
             headers: headers_v2(event),
             request_id: text(context, "requestId"),
         })
@@ -297,8 +327,9 @@ impl<'e> AuthorizerEvent<'e> {
             asker,
             arn: None,
             method: text(event, "httpMethod"),
-            resource: plain(text(event, "path")),
+            resource: written(text(event, "path")),
             path: text(event, "path"),
+            reading: Reading::Written,
             headers,
         })
     }
@@ -313,15 +344,35 @@ fn is_connect(event: &Object<'_>) -> bool {
     object(event, "requestContext").is_some_and(|context| context.contains_key("connectionId"))
 }
 
-/// A path that a client sent, if everybody reads it as we do; else nothing. Who stands
-/// behind us may decode it, resolve its dots, and cut off what follows a `;` (RFC 3986
-/// §3.3; servlet containers do), and so come to another resource than the one that was
-/// judged (D34).
-fn plain(path: Cow<'_, str>) -> Cow<'_, str> {
-    let is_plain = !path.split('/').any(|segment| matches!(segment, "." | ".."))
-        && !path.contains(';')
-        && encodes_nothing_else(&path);
-    if is_plain { path } else { Cow::default() }
+/// The resource that is decided by, of a path that a client wrote.
+fn written(path: Cow<'_, str>) -> Cow<'_, str> {
+    if Reading::Written.accepts(&path) {
+        target::canonical(path)
+    } else {
+        Cow::default()
+    }
+}
+
+/// The gateway's match, if the path is one for which the service will take the same.
+fn matched<'e>(
+    resource: Cow<'e, str>,
+    path: &str,
+    reading: Reading,
+    arn: &MethodArn<'_>,
+) -> Cow<'e, str> {
+    // Events of tests may leave the path out; the client cannot.
+    let is_accepted = path.is_empty() || reading.accepts(path);
+    let in_arn = arn.whole_path();
+    let arn_agrees = match reading {
+        // How an HTTP API encodes it here is not documented.
+        Reading::Decoded => !in_arn.contains(['*', '?']),
+        Reading::Routed | Reading::Written => reading.accepts(in_arn),
+    };
+    if is_accepted && arn_agrees {
+        resource
+    } else {
+        Cow::default()
+    }
 }
 
 fn below_stage<'e>(path: Cow<'e, str>, arn: &MethodArn<'_>) -> Cow<'e, str> {
@@ -329,26 +380,6 @@ fn below_stage<'e>(path: Cow<'e, str>, arn: &MethodArn<'_>) -> Cow<'e, str> {
         Cow::Borrowed(path) => without_stage(path, Some(arn.stage())).into(),
         Cow::Owned(path) => without_stage(&path, Some(arn.stage())).to_owned().into(),
     }
-}
-
-/// Whether only what can be part of no pattern is encoded: a space, and characters beyond
-/// ASCII. An overlong form of `/` or `.` is no character (RFC 3629 §3).
-fn encodes_nothing_else(path: &str) -> bool {
-    let mut bytes = Vec::new();
-    for part in path.split('%').skip(1) {
-        let digits = part
-            .get(..2)
-            .filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
-        let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) else {
-            return false;
-        };
-        bytes.push(byte);
-        // What is not encoded ends a character.
-        if part.len() > 2 {
-            bytes.push(b' ');
-        }
-    }
-    bytes.iter().all(|byte| *byte == b' ' || *byte >= 0x80) && str::from_utf8(&bytes).is_ok()
 }
 
 /// `multiValueHeaders` has every value, `headers` the last: a client that sends two

@@ -9,6 +9,8 @@ use crate::headers::Headers;
 use cloakroom_domain::authorize::{Allowed, Possession, Scheme};
 use cloakroom_domain::config::Edge;
 use cloakroom_domain::jwt::{Algorithm, Jwt, SigningInput};
+use cloakroom_domain::policy::Reach;
+use cloakroom_domain::target::Reading;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -117,6 +119,13 @@ fn all() -> [(EventKind, Value); 4] {
     ]
 }
 
+fn reach(path: &str, except: &[&str]) -> std::sync::Arc<Reach> {
+    std::sync::Arc::new(Reach {
+        path: path.to_owned(),
+        except: except.iter().map(|path| (*path).to_owned()).collect(),
+    })
+}
+
 /// Borrows from a text that stays, like the test that asks.
 fn parse(event: &Value) -> Result<AuthorizerEvent<'static>, UnknownEvent> {
     AuthorizerEvent::parse(event.to_string().leak().as_bytes())
@@ -173,8 +182,10 @@ mod parsing {
     fn d34_the_resource_is_the_gateways_match_and_not_what_the_client_sent() {
         let event = with(rest_request(), "/resource", json!("/orders/{id}"));
         let event = with(event, "/requestContext/resourcePath", json!("/orders/{id}"));
-        let event = with(event, "/path", json!("/orders/..%2fadmin"));
+        let event = with(event, "/path", json!("/orders/7%40b"));
         assert_eq!(parse(&event).unwrap().resource, "/orders/{id}");
+        let event = with(event, "/path", json!("/orders/..%2fadmin"));
+        assert_eq!(parse(&event).unwrap().resource, "", "D76");
 
         for (route, expected) in [
             ("GET /orders/{id}", "/orders/{id}"),
@@ -516,6 +527,7 @@ mod credentials {
                 let possession = Possession {
                     proof: "h.p.s",
                     path: "/request",
+                    reading: Reading::Routed,
                 };
                 let expected = Ok((Scheme::Dpop(possession), "cr_at_x".to_owned(), false));
                 let header = ("authorization", value.as_str());
@@ -707,6 +719,7 @@ mod answers {
             client_id: "demo-machine".to_owned(),
             scope: "orders:read profile".to_owned(),
             denied_fields: Vec::new(),
+            reach: reach("/request", &[]),
             reusable_for: 30,
         }
     }
@@ -734,7 +747,7 @@ mod answers {
     }
 
     #[test]
-    fn an_iam_answer_allows_the_stage_and_carries_the_jwt_once() {
+    fn d77_an_iam_answer_allows_the_route_and_carries_the_jwt_once() {
         let allowed = allowed(10);
         let jwt = allowed.jwt.expose();
         for (kind, event) in all() {
@@ -744,11 +757,6 @@ mod answers {
                 ("authorization", format!("Bearer {jwt}"))
             };
             let document = document(allow(&allowed), &event, false);
-            let resource = if kind == EventKind::RestToken {
-                ARN
-            } else {
-                STAGE
-            };
             assert_eq!(
                 document,
                 json!({
@@ -758,7 +766,7 @@ mod answers {
                         "Statement": [{
                             "Action": "execute-api:Invoke",
                             "Effect": "Allow",
-                            "Resource": resource,
+                            "Resource": ARN,
                         }],
                     },
                     "context": {

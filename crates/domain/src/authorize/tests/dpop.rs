@@ -18,6 +18,7 @@ impl Edge {
         let possession = Possession {
             proof,
             path: resource,
+            reading: crate::target::Reading::Routed,
         };
         self.authorizer
             .authorize(Scheme::Dpop(possession), token.expose(), "GET", resource)

@@ -250,6 +250,17 @@ fn d34_a_path_that_others_may_read_otherwise_matches_no_route() {
         ("/a%2", false),
         ("/a%+1", false),
         ("/a%é", false),
+        ("/request/{x+}", false),
+        ("/{proxy}", false),
+        ("/request/", false),
+        ("//request", false),
+        ("/request*", false),
+        ("/request?x", false),
+        ("/request#x", false),
+        ("/a\\request", false),
+        ("/$connect", false),
+        ("/request/alice%40example.com", false),
+        ("/request/a@b:c,d+e", true),
     ];
     for (path, is_plain) in paths {
         let mut url = with(function_url(), "/rawPath", json!(path));
@@ -300,8 +311,24 @@ fn a_proxy_is_believed_only_where_it_is_trusted_and_says_everything_once() {
         (event.method.into_owned(), event.resource.into_owned())
     };
     let said = |method: &str, path: &str| (method.to_owned(), path.to_owned());
-    let good = json!({"x-forwarded-method": "POST", "x-forwarded-uri": "/api/orders?page=2#x"});
+    let good = json!({"x-forwarded-method": "POST", "x-forwarded-uri": "/api/orders?page=2"});
     assert_eq!(forwarded(good), said("POST", "/api/orders"));
+    // A request target has no fragment (RFC 9112 §3.2): nginx hands this one on whole, and
+    // a service that takes it for a path gets to /api/reports.
+    for uri in [
+        "/api/orders#/../reports",
+        "/api/orders?page=2#x",
+        "/api/orders%23/../reports",
+        "http://app.example.com/api/orders",
+        "api/orders",
+        "//api/orders",
+        "/api/items/{x+}",
+        "/api/orders/",
+        "/api/orders?a b",
+    ] {
+        let headers = json!({"x-forwarded-method": "GET", "x-forwarded-uri": uri});
+        assert_eq!(forwarded(headers), said("GET", ""), "D76: {uri}");
+    }
     assert_eq!(
         forwarded(json!({"x-forwarded-method": "POST"})),
         said("POST", "")
@@ -458,6 +485,7 @@ fn allowed() -> Allowed {
         client_id: "demo-machine".to_owned(),
         scope: "orders:read".to_owned(),
         denied_fields: vec!["Query.reports".to_owned()],
+        reach: reach("/request", &[]),
         reusable_for: 17,
     }
 }
@@ -603,17 +631,31 @@ fn d34_a_token_authorizers_answer_is_about_one_route_where_routes_differ() {
     };
     let route = |method: &str, path: &str| (method.to_owned(), path.to_owned());
     let same = [route("GET", "/request"), route("ANY", "/other")];
-    let other = STAGE.replace("test/*", "test/*/other");
-    assert_eq!(resource(&rest_token(), &same), Some(json!([ARN, other])));
+    // `*` in place of a method would span into the path.
+    let others = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
+        .map(|method| STAGE.replace("test/*", &format!("test/{method}/other")));
+    let all: Vec<_> = std::iter::once(ARN.to_owned()).chain(others).collect();
+    assert_eq!(resource(&rest_token(), &same), Some(json!(all)));
+    let many: Vec<_> = (0..16).map(|n| route("ANY", &format!("/r{n}"))).collect();
+    let named = resource(&rest_token(), &many).unwrap();
+    assert_eq!(
+        named.as_array().unwrap().len(),
+        16,
+        "of the requested method"
+    );
     assert_eq!(resource(&rest_token(), &same[..1]), Some(json!(ARN)));
     assert_eq!(resource(&rest_token(), &[]), Some(json!(ARN)));
-    assert_eq!(resource(&rest_request(), &[]), Some(json!(STAGE)));
+    assert_eq!(resource(&rest_request(), &[]), Some(json!(ARN)));
     let wild = with(
         rest_token(),
         "/methodArn",
         json!(ARN.replace("request", "*")),
     );
-    assert_eq!(resource(&wild, &[]), None, "a live wildcard");
+    assert_eq!(
+        resource(&wild, &[]),
+        Some(json!(STAGE)),
+        "a live wildcard: nothing is allowed"
+    );
 }
 
 #[test]
