@@ -180,6 +180,9 @@ impl Place {
         let (port, refusing) = (free_port(), free_port());
         let secret = BASE64.encode("demo-machine:demo-machine-secret");
         let text = block(mark)
+            .replace("8081", "REFUSING")
+            .replace("8080", &port.to_string())
+            .replace("REFUSING", &refusing.to_string())
             .replace(
                 "http://authorizer.internal",
                 &format!("http://127.0.0.1:{authorizer}"),
@@ -189,9 +192,7 @@ impl Place {
                 &format!("http://127.0.0.1:{service}"),
             )
             .replace("https://app.example.com", system.url())
-            .replace("BASE64_OF_CLIENT_ID_AND_SECRET", &secret)
-            .replace("8081", &refusing.to_string())
-            .replace("8080", &port.to_string());
+            .replace("BASE64_OF_CLIENT_ID_AND_SECRET", &secret);
         let folder = std::env::temp_dir().join(format!("cloakroom-{mark}-{port}"));
         std::fs::create_dir_all(&folder).unwrap();
         let program = start(mark, &text, &folder);
