@@ -6,7 +6,9 @@ use crate::{Answer, print};
 use clap::{Subcommand, ValueEnum};
 use cloakroom_domain::client::{SecretHash, generate_secret, hash_chosen};
 use cloakroom_domain::config::{ClientKind, Config, GrantKind};
-use serde::Serialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::{Error as ValueError, StrDeserializer};
+use serde::{Deserialize, Serialize};
 use std::io::{IsTerminal as _, stdin};
 use std::process::{self, Stdio};
 use zeroize::Zeroizing;
@@ -170,7 +172,8 @@ fn grant_name(grant: GrantKind) -> String {
 }
 
 fn parse_grant(text: &str) -> Result<GrantKind, &'static str> {
-    serde_json::from_value(text.into()).map_err(|_| "not a grant of this release")
+    let text: StrDeserializer<'_, ValueError> = text.into_deserializer();
+    GrantKind::deserialize(text).map_err(|_| "not a grant of this release")
 }
 
 /// A client that does not exist yet: what the configuration will say of it, and its

@@ -19,12 +19,11 @@ use crate::time::UnixTime;
 use crate::token::{OpaqueToken, sha256};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use cloakroom_jose::json;
 use key::PublicKey;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::de::{IgnoredAny, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
-use std::marker::PhantomData;
 use subtle::ConstantTimeEq;
 
 /// Far above a proof with an RSA key of 4096 bits, far below what a gateway lets
@@ -241,15 +240,13 @@ pub fn judge(
     now: UnixTime,
 ) -> Result<Proof, ProofFault> {
     let parts = Parts::of(proof).ok_or(ProofFault::Malformed)?;
-    let header: Object<Header> =
-        serde_json::from_slice(&parts.header).map_err(|_| ProofFault::Malformed)?;
-    let key = header.0.key()?;
-    let claims: Object<Claims> =
-        serde_json::from_slice(&parts.payload).map_err(|_| ProofFault::Malformed)?;
+    let header: Header = json::from_slice(&parts.header).map_err(|_| ProofFault::Malformed)?;
+    let key = header.key()?;
+    let claims: Claims = json::from_slice(&parts.payload).map_err(|_| ProofFault::Malformed)?;
     if !key.verifies(parts.signed.as_bytes(), &parts.signature) {
         return Err(ProofFault::Signature);
     }
-    claims.0.judge(config, key.thumbprint(), occasion, now)
+    claims.judge(config, key.thumbprint(), occasion, now)
 }
 
 /// The JOSE header. What is not named here decides nothing.
@@ -260,7 +257,7 @@ struct Header {
     #[serde(default)]
     alg: Option<String>,
     #[serde(default)]
-    jwk: Option<Object<key::Jwk>>,
+    jwk: Option<key::Jwk>,
     // Critical extensions, of which we understand none (RFC 7515 §4.1.11); `b64` would
     // change what is signed (RFC 7797).
     #[serde(default)]
@@ -284,7 +281,7 @@ impl Header {
             .and_then(key::Algorithm::parse)
             .ok_or(ProofFault::Algorithm)?;
         let jwk = self.jwk.ok_or(ProofFault::Key)?;
-        PublicKey::read(&jwk.0, algorithm)
+        PublicKey::read(&jwk, algorithm)
     }
 }
 
@@ -298,11 +295,11 @@ struct Claims {
     #[serde(default)]
     htu: Option<String>,
     #[serde(default)]
-    iat: Option<serde_json::Number>,
+    iat: Option<NumericDate>,
     #[serde(default)]
-    exp: Option<serde_json::Number>,
+    exp: Option<NumericDate>,
     #[serde(default)]
-    nbf: Option<serde_json::Number>,
+    nbf: Option<NumericDate>,
     #[serde(default)]
     ath: Option<String>,
     #[serde(default)]
@@ -350,18 +347,15 @@ impl Claims {
     /// Until when it could be presented again.
     fn judge_times(&self, now: UnixTime) -> Result<UnixTime, ProofFault> {
         let latest = now.plus(SKEW);
-        let iat = self.iat.as_ref().and_then(seconds);
+        let iat = self.iat.and_then(|iat| iat.0);
         let iat = iat.ok_or(ProofFault::Time)?;
         let until = iat.plus(LIFE + SKEW);
         // Neither belongs to a proof; a client that says them means them.
-        let over = self
-            .exp
-            .as_ref()
-            .is_some_and(|exp| seconds(exp).is_none_or(|exp| exp.plus(SKEW).has_passed(now)));
+        let is_over = |exp: UnixTime| exp.plus(SKEW).has_passed(now);
+        let over = self.exp.is_some_and(|exp| exp.0.is_none_or(is_over));
         let early = self
             .nbf
-            .as_ref()
-            .is_some_and(|nbf| seconds(nbf).is_none_or(|nbf| nbf > latest));
+            .is_some_and(|nbf| nbf.0.is_none_or(|nbf| nbf > latest));
         if iat > latest || until.has_passed(now) || over || early {
             return Err(ProofFault::Time);
         }
@@ -369,15 +363,39 @@ impl Claims {
     }
 }
 
-/// A NumericDate (RFC 7519 §2) need not be whole.
-fn seconds(number: &serde_json::Number) -> Option<UnixTime> {
-    if let Some(whole) = number.as_u64() {
-        return Some(UnixTime(whole));
+/// Seconds since 1970 (RFC 7519 §2), which need not be whole; `None` for a number that is
+/// no moment that we can hold.
+#[derive(Clone, Copy)]
+struct NumericDate(Option<UnixTime>);
+
+impl<'de> Deserialize<'de> for NumericDate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+
+        impl Visitor<'_> for Number {
+            type Value = NumericDate;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number")
+            }
+
+            fn visit_u64<E>(self, whole: u64) -> Result<NumericDate, E> {
+                Ok(NumericDate(Some(UnixTime(whole))))
+            }
+
+            fn visit_i64<E>(self, _negative: i64) -> Result<NumericDate, E> {
+                Ok(NumericDate(None))
+            }
+
+            fn visit_f64<E>(self, seconds: f64) -> Result<NumericDate, E> {
+                // Rust writes all digits of it, and no exponent.
+                let text = format!("{:.0}", seconds.trunc());
+                Ok(NumericDate(text.parse().ok().map(UnixTime)))
+            }
+        }
+
+        deserializer.deserialize_any(Number)
     }
-    let text = number.to_string();
-    let (whole, fraction) = text.split_once('.')?;
-    let digits = fraction.bytes().all(|b| b.is_ascii_digit());
-    whole.parse().ok().filter(|_| digits).map(UnixTime)
 }
 
 /// Of the key and the URI too: two clients may choose the same `jti`, and one client
@@ -409,29 +427,6 @@ impl<'a> Parts<'a> {
             payload: decode(payload)?,
             signature: decode(signature)?,
         })
-    }
-}
-
-/// A JSON object. What serde derives would read a list as well, by position.
-struct Object<T>(T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
-            type Value = T;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(members))
-            }
-        }
-
-        deserializer.deserialize_map(Members(PhantomData)).map(Self)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::scope::ScopeSet;
 use crate::seal::{OpenError, Purpose, RootKey, RootKeys, Sealed, SealingKey};
 use crate::time::UnixTime;
 use crate::token::{OpaqueToken, TokenDigest, TokenKind, sha256};
+use cloakroom_jose::json;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -342,7 +343,7 @@ fn open_grant(record: &FamilyRecord, data_key: &SealingKey) -> Result<Grant, Tok
 
 /// Something authentic that does not parse was written by another release.
 fn read<'a, T: Deserialize<'a>>(plain: &'a Zeroizing<Vec<u8>>) -> Result<T, TokenFault> {
-    serde_json::from_slice(plain).map_err(|_| TokenFault::Unreadable)
+    json::from_slice(plain).map_err(|_| TokenFault::Unreadable)
 }
 
 /// Makes entries of a family.

@@ -17,6 +17,7 @@ use crate::time::UnixTime;
 use crate::token::{OpaqueToken, TokenDigest, TokenKind};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use cloakroom_jose::json;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use zeroize::{Zeroize, Zeroizing};
@@ -290,7 +291,7 @@ impl Identity {
         let plain = data_key
             .open(sealed, self.family, Some(*digest), place)
             .ok()?;
-        let slot: Slot = serde_json::from_slice(&plain).ok()?;
+        let slot: Slot = json::from_slice(&plain).ok()?;
         let minted = Minted {
             jwt: Jwt::from_sealed(slot.jwt)?,
             expires_at: slot.exp,

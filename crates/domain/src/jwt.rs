@@ -12,8 +12,8 @@ use crate::time::UnixTime;
 use crate::token::{TokenKind, sha256};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use cloakroom_jose::json;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -62,11 +62,12 @@ impl Jwt {
     pub fn largest_claims(&self) -> LargestClaims {
         let payload = self.0.split('.').nth(1).unwrap_or_default();
         let claims = BASE64URL.decode(payload).map(Zeroizing::new);
-        let claims: Option<BTreeMap<String, Box<RawValue>>> = claims
+        let claims = claims
             .ok()
-            .and_then(|claims| serde_json::from_slice(&claims).ok());
-        let mut claims: Vec<_> = claims.unwrap_or_default().into_iter().collect();
-        claims.sort_by_key(|(_, value)| Reverse(value.get().len()));
+            .and_then(|claims| json::to_serde_json(&claims).ok());
+        let claims = claims.as_ref().and_then(serde_json::Value::as_object);
+        let mut claims: Vec<_> = claims.into_iter().flatten().collect();
+        claims.sort_by_key(|(_, value)| Reverse(value.to_string().len()));
         let mut names = claims.iter().map(|(name, _)| LargestClaims::word(name));
         LargestClaims([(); 3].map(|()| names.next().unwrap_or_default()))
     }

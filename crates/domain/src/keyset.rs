@@ -19,6 +19,7 @@ use crate::token::sha256;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use cloakroom_jose::json;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -172,7 +173,7 @@ impl Trust {
         let payload = BASE64URL
             .decode(payload)
             .map_err(|_| KeySetFault::Malformed)?;
-        let set: KeySet = serde_json::from_slice(&payload).map_err(|_| KeySetFault::Malformed)?;
+        let set: KeySet = json::from_slice(&payload).map_err(|_| KeySetFault::Malformed)?;
         if set.deployment != self.deployment {
             return Err(KeySetFault::Deployment);
         }

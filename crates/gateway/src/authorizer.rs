@@ -9,7 +9,6 @@ mod answer;
 mod arn;
 mod credential;
 mod event;
-mod json;
 mod statement;
 
 pub use answer::{Answer, Encoded, MAX_ANSWER, Settings};

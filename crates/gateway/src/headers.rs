@@ -1,8 +1,8 @@
 //! Request headers as they came: names without case, duplicates kept, texts borrowed
 //! from the event where they can be.
 //!
-//! The authorizer reads its events leniently and the HTTP functions read theirs
-//! through `lambda_http`'s types; both hand the result on as this one type, so
+//! The authorizer reads its events leniently and the HTTP functions refuse a header that
+//! could not have come over HTTP; both hand the result on as this one type, so
 //! that cookies and CSRF are judged by the same code.
 
 use std::borrow::Cow;

@@ -6,6 +6,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, body};
+use cloakroom_jose::json;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -162,7 +163,7 @@ fn refuse(status: StatusCode, kind: &str) -> Response {
 async fn in_another_name(response: Response) -> Response {
     let (mut parts, body) = response.into_parts();
     let bytes = body::to_bytes(body, LIMIT).await.unwrap_or_default();
-    let Ok(mut answer) = serde_json::from_slice::<serde_json::Value>(&bytes) else {
+    let Ok(mut answer) = json::to_serde_json(&bytes) else {
         return StatusCode::BAD_GATEWAY.into_response();
     };
     if let Some(serde_json::Value::String(key)) = answer.get_mut("KeyId") {

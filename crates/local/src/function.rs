@@ -26,6 +26,7 @@ use aws_sdk_lambda::{
     primitives::Blob,
 };
 use bytes::Bytes;
+use cloakroom_jose::json;
 use serde::Deserialize;
 
 /// A Lambda function as its callers see it: event bytes in, answer bytes out.
@@ -212,7 +213,7 @@ impl LambdaInvoke {
                 let thrown = error
                     .raw_response()
                     .and_then(|response| response.body().bytes())
-                    .and_then(|body| serde_json::from_slice::<Thrown>(body).ok());
+                    .and_then(|body| json::from_slice::<Thrown>(body).ok());
                 return Err(match thrown {
                     Some(thrown) => {
                         self.answered_before.store(true, Ordering::Relaxed);
@@ -226,7 +227,7 @@ impl LambdaInvoke {
         let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
         match answer.function_error {
             None => Ok(payload.into()),
-            Some(kind) => Err(serde_json::from_slice::<Thrown>(&payload).map_or_else(
+            Some(kind) => Err(json::from_slice::<Thrown>(&payload).map_or_else(
                 |_| FunctionError::Handled {
                     error_type: kind,
                     error_message: String::new(),

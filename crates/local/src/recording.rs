@@ -11,6 +11,7 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header, request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
+use cloakroom_jose::json;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,7 +134,7 @@ fn calls(parts: &request::Parts, body: &[u8]) -> Vec<Call> {
     let Some((service, operation)) = text(target).and_then(|target| target.split_once('.')) else {
         return Vec::new();
     };
-    let request: Value = serde_json::from_slice(body).unwrap_or_default();
+    let request: Value = json::to_serde_json(body).unwrap_or_default();
     let call = |action: String, on: Option<&str>| Call {
         function: function.to_owned(),
         action,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use cloakroom_domain::ports::Clock;
 use cloakroom_domain::time::UnixTime;
+use cloakroom_jose::json;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 use url::Url;
@@ -96,8 +97,8 @@ impl Discovery {
         let base = self.issuer.strip_suffix('/').unwrap_or(&self.issuer);
         let url = format!("{base}/.well-known/openid-configuration");
         let body = self.fetcher.get(&self.fetcher.permit(&url)?).await?;
-        let document: Document = serde_json::from_slice(&body)
-            .map_err(|_| Fault::Refused("its metadata is malformed"))?;
+        let document: Document =
+            json::from_slice(&body).map_err(|_| Fault::Refused("its metadata is malformed"))?;
         self.judge(&document)
     }
 

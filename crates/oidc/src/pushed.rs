@@ -1,6 +1,7 @@
 //! Pushed authorization requests (RFC 9126): what we ask for goes to the provider
 //! directly, and the browser carries only a reference that it cannot change.
 
+use cloakroom_jose::json;
 use reqwest::StatusCode;
 use serde::Deserialize;
 
@@ -25,7 +26,7 @@ pub(crate) fn read(answer: &Answer) -> Result<String, Fault> {
         return Err(refusal(&answer.body));
     }
     refuse_error(&answer.body)?;
-    let pushed: Pushed = serde_json::from_slice(&answer.body)
+    let pushed: Pushed = json::from_slice(&answer.body)
         .map_err(|_| Fault::Refused("its answer to a pushed request is malformed"))?;
     let uri = pushed.request_uri;
     if uri.is_empty() || uri.len() > MAX_LENGTH || !uri.bytes().all(|b| b.is_ascii_graphic()) {

@@ -2,6 +2,7 @@
 //! go in, tokens come out, of which none is verified yet.
 
 use cloakroom_domain::ports::CallbackCode;
+use cloakroom_jose::json;
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -50,7 +51,7 @@ impl Tokens {
             return Err(refusal(&answer.body));
         }
         refuse_error(&answer.body)?;
-        let tokens: Self = serde_json::from_slice(&answer.body).map_err(|_| MALFORMED)?;
+        let tokens: Self = json::from_slice(&answer.body).map_err(|_| MALFORMED)?;
         check_type(&tokens.token_type)?;
         Ok(tokens)
     }
@@ -66,7 +67,7 @@ impl Refreshed {
             };
         }
         refuse_error(&answer.body)?;
-        let tokens: Self = serde_json::from_slice(&answer.body).map_err(|_| MALFORMED)?;
+        let tokens: Self = json::from_slice(&answer.body).map_err(|_| MALFORMED)?;
         check_type(&tokens.token_type)?;
         Ok(Some(tokens))
     }
@@ -114,7 +115,7 @@ fn error_code(body: &[u8]) -> Option<String> {
     struct Refusal {
         error: String,
     }
-    let refusal: Refusal = serde_json::from_slice(body).ok()?;
+    let refusal: Refusal = json::from_slice(body).ok()?;
     Some(refusal.error)
 }
 

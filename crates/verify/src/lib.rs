@@ -30,7 +30,8 @@
 //! do not treat `jti` as single use.
 //!
 //! Start reading at [`Verifier`]; [`jws`] is the strict core beneath it. Nothing
-//! here may know opaque tokens, sessions or AWS: this crate is published alone.
+//! here may know opaque tokens, sessions or AWS: this crate is published with
+//! `cloakroom-jose` alone.
 
 mod cache;
 mod claims;

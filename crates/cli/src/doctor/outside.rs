@@ -6,6 +6,7 @@ use crate::failure::Failure;
 use cloakroom_domain::config::{Config, RouteConfig};
 use cloakroom_domain::jwk::PublicJwk;
 use cloakroom_domain::policy::TokenDemand;
+use cloakroom_jose::json;
 use reqwest::header::WWW_AUTHENTICATE;
 use reqwest::{Client, Method, StatusCode, Url, redirect};
 use serde_json::Value;
@@ -144,7 +145,7 @@ impl Outside {
             return Err(format!("{path} answers {}", response.status().as_u16()));
         }
         let body = response.bytes().await.map_err(|_| self.unreachable())?;
-        serde_json::from_slice(&body).map_err(|_| format!("{path} is not JSON"))
+        json::to_serde_json(&body).map_err(|_| format!("{path} is not JSON"))
     }
 
     fn unreachable(&self) -> String {

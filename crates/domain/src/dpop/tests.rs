@@ -204,7 +204,7 @@ fn the_thumbprint_is_that_of_rfc_7638() {
         "alg": "RS256",
         "kid": "2011-04-29",
     });
-    let jwk: key::Jwk = serde_json::from_value(jwk).unwrap();
+    let jwk: key::Jwk = json::from_slice(jwk.to_string().as_bytes()).unwrap();
     let key = PublicKey::read(&jwk, key::Algorithm::RS256).ok().unwrap();
     assert_eq!(
         key.thumbprint().as_str(),
@@ -842,4 +842,47 @@ fn nothing_about_a_request_is_shown_by_debug() {
     assert!(!format!("{occasion:?}").contains(token.expose()));
     let proof = judged(&holder.proof(|_, _| {})).unwrap();
     assert!(!format!("{proof:?}").contains("a-name"));
+}
+
+#[test]
+fn d85_d86_d87_every_part_of_a_proof_is_read_strictly() {
+    let holder = Holder::new();
+    let (header, claims) = (holder.header().to_string(), claims().to_string());
+    let with = |text: &str, member: &[u8]| {
+        let open = text.as_bytes().strip_suffix(b"}").unwrap();
+        [open, br#","unread":"#, member, b"}"].concat()
+    };
+    let sign = |header: &[u8], claims: &[u8]| {
+        let signed = format!("{}.{}", base64(header), base64(claims));
+        let Key::Ec(key) = &holder.key else {
+            panic!("a key on P-256")
+        };
+        let signature = key.sign(&SystemRandom::new(), signed.as_bytes()).unwrap();
+        format!("{signed}.{}", base64(signature.as_ref()))
+    };
+    let unread = [&b"\"\xc3\xa9\""[..], b"[{\"a\":1,\"b\":1}]"];
+    for good in unread {
+        assert!(judged(&sign(&with(&header, good), claims.as_bytes())).is_ok());
+        assert!(judged(&sign(header.as_bytes(), &with(&claims, good))).is_ok());
+    }
+    for bad in [
+        &b"\"\xff\""[..],
+        b"[\"\xc3\"]",
+        b"[{\"a\":1,\"a\":1}]",
+        b"{\"a\":{\"b\":1,\"\\u0062\":1}}",
+        b"\"\\ud800\"",
+    ] {
+        for proof in [
+            sign(&with(&header, bad), claims.as_bytes()),
+            sign(header.as_bytes(), &with(&claims, bad)),
+        ] {
+            assert_eq!(judged(&proof).err(), Some(ProofFault::Malformed));
+        }
+    }
+    // The name that serde_json reads through.
+    let magic = |text: &str| json!({"$serde_json::private::RawValue": text});
+    let disguised = holder.proof(|_, claims| claims["htm"] = magic("\"GET\""));
+    assert_eq!(judged(&disguised).err(), Some(ProofFault::Malformed));
+    let disguised = holder.proof(|header, _| header["typ"] = magic("\"dpop+jwt\""));
+    assert_eq!(judged(&disguised).err(), Some(ProofFault::Malformed));
 }

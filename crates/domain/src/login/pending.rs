@@ -9,6 +9,7 @@ use crate::time::UnixTime;
 use crate::token::sha256;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
+use cloakroom_jose::json;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
@@ -204,5 +205,5 @@ fn open<T: DeserializeOwned>(roots: &RootKeys, text: &str, aad: &[u8]) -> Option
     let plain = roots
         .iter()
         .find_map(|root| root.pending_login_key().open_with_aad(&sealed, aad).ok())?;
-    serde_json::from_slice(&plain).ok()
+    json::from_slice(&plain).ok()
 }

@@ -1,11 +1,11 @@
 //! Reading authorizer events.
 
 use super::arn::MethodArn;
-use super::json::{Object, Value};
 use crate::headers::Headers;
 use crate::path::without_stage;
 use cloakroom_domain::policy;
 use cloakroom_domain::target::{self, Reading};
+use cloakroom_jose::json::{Document, Object, Value};
 use std::borrow::Cow;
 
 /// A question of a gateway. Its texts are those of the event, but where that had them
@@ -109,21 +109,22 @@ impl<'e> AuthorizerEvent<'e> {
     /// [`UnknownEvent`] for what has another shape, contradicts itself, or belongs
     /// to a kind of API that we do not answer.
     pub fn parse(bytes: &'e [u8]) -> Result<Self, UnknownEvent> {
-        let text = str::from_utf8(bytes).map_err(|_| UnknownEvent)?;
-        let Some(Value::Object(event)) = Value::read(text) else {
-            return Err(UnknownEvent);
-        };
+        let document = Document::read(bytes).map_err(|_| UnknownEvent)?;
+        let event = document.root().as_object().ok_or(UnknownEvent)?;
         let version = event.get("version").and_then(Value::as_str);
-        let read = match (event.get("type").map(Value::as_str), version) {
-            (Some(Some("TOKEN")), None) => Self::token(&event),
-            (Some(Some("REQUEST")), None) if is_connect(&event) => Self::websocket(&event),
-            (Some(Some("REQUEST")), None) => Self::request(EventKind::RestRequest, &event),
-            (Some(Some("REQUEST")), Some("1.0")) => Self::request(EventKind::HttpV1, &event),
-            (Some(Some("REQUEST")), Some("2.0")) => Self::request_v2(&event),
+        let kind = event
+            .get("type")
+            .map(|kind| kind.as_str().unwrap_or_default());
+        let read = match (kind.as_deref(), version.as_deref()) {
+            (Some("TOKEN"), None) => Self::token(event),
+            (Some("REQUEST"), None) if is_connect(event) => Self::websocket(event),
+            (Some("REQUEST"), None) => Self::request(EventKind::RestRequest, event),
+            (Some("REQUEST"), Some("1.0")) => Self::request(EventKind::HttpV1, event),
+            (Some("REQUEST"), Some("2.0")) => Self::request_v2(event),
             // The others do not say what they are.
-            (None, Some("2.0")) => Self::function_url(&event),
-            (None, None) if event.contains_key("authorizationToken") => Self::appsync(&event),
-            (None, None) => Self::load_balancer(&event),
+            (None, Some("2.0")) => Self::function_url(event),
+            (None, None) if event.contains("authorizationToken") => Self::appsync(event),
+            (None, None) => Self::load_balancer(event),
             _ => None,
         };
         read.ok_or(UnknownEvent)
@@ -155,10 +156,10 @@ impl<'e> AuthorizerEvent<'e> {
     }
 
     /// The gateway hands over one header and the path that the client sent.
-    fn token(event: &Object<'e>) -> Option<Self> {
+    fn token(event: Object<'_, 'e>) -> Option<Self> {
         let arn = MethodArn::parse(text(event, "methodArn"))?;
         let mut headers = Headers::default();
-        if let Some(value) = event.get("authorizationToken").and_then(Value::as_text) {
+        if let Some(value) = event.get("authorizationToken").and_then(Value::as_str) {
             headers.push("authorization", value);
         }
         Some(Self {
@@ -179,7 +180,7 @@ impl<'e> AuthorizerEvent<'e> {
         })
     }
 
-    fn request(kind: EventKind, event: &Object<'e>) -> Option<Self> {
+    fn request(kind: EventKind, event: Object<'_, 'e>) -> Option<Self> {
         let context = object(event, "requestContext")?;
         let arn = MethodArn::parse(text(event, "methodArn"))?;
         let headers = headers_v1(event)?;
@@ -190,7 +191,7 @@ impl<'e> AuthorizerEvent<'e> {
             && belongs(context, &arn)
             && arn.method() == method
             // A WebSocket must not be answered as if it were a request.
-            && !context.contains_key("connectionId");
+            && !context.contains("connectionId");
         let mut path = text(event, "path");
         let mut reading = Reading::Routed;
         if kind.is_http_api() {
@@ -212,7 +213,7 @@ impl<'e> AuthorizerEvent<'e> {
 
     /// The one event of a WebSocket that is authorized: what comes after it comes over
     /// the connection that it opened.
-    fn websocket(event: &Object<'e>) -> Option<Self> {
+    fn websocket(event: Object<'_, 'e>) -> Option<Self> {
         let context = object(event, "requestContext")?;
         let arn = MethodArn::parse(text(event, "methodArn"))?;
         let headers = headers_v1(event)?;
@@ -234,7 +235,7 @@ impl<'e> AuthorizerEvent<'e> {
         })
     }
 
-    fn request_v2(event: &Object<'e>) -> Option<Self> {
+    fn request_v2(event: Object<'_, 'e>) -> Option<Self> {
         let context = object(event, "requestContext")?;
         let http = object(context, "http")?;
         let arn = MethodArn::parse(text(event, "routeArn"))?;
@@ -263,10 +264,10 @@ impl<'e> AuthorizerEvent<'e> {
 
     /// What an operation is called, and what it selects, is its sender's to say: the
     /// route is the request that all of them are, and fields are held back one by one.
-    fn appsync(event: &Object<'e>) -> Option<Self> {
+    fn appsync(event: Object<'_, 'e>) -> Option<Self> {
         let context = object(event, "requestContext")?;
         let asker = text(context, "apiId");
-        let token = event.get("authorizationToken").and_then(Value::as_text)?;
+        let token = event.get("authorizationToken").and_then(Value::as_str)?;
         let mut headers = Headers::default();
         headers.push("authorization", token);
         let (method, resource) = policy::GRAPHQL;
@@ -283,7 +284,7 @@ impl<'e> AuthorizerEvent<'e> {
         })
     }
 
-    fn function_url(event: &Object<'e>) -> Option<Self> {
+    fn function_url(event: Object<'_, 'e>) -> Option<Self> {
         let context = object(event, "requestContext")?;
         let http = object(context, "http")?;
         let (url, stage) = (text(context, "apiId"), text(context, "stage"));
@@ -306,7 +307,7 @@ impl<'e> AuthorizerEvent<'e> {
         })
     }
 
-    fn load_balancer(event: &Object<'e>) -> Option<Self> {
+    fn load_balancer(event: Object<'_, 'e>) -> Option<Self> {
         let elb = object(object(event, "requestContext")?, "elb")?;
         let asker = text(elb, "targetGroupArn");
         let multi_value_headers = object(event, "multiValueHeaders").is_some();
@@ -340,8 +341,8 @@ const MAX_HEADERS: usize = 1_000;
 
 const CONNECT_ROUTE: &str = "$connect";
 
-fn is_connect(event: &Object<'_>) -> bool {
-    object(event, "requestContext").is_some_and(|context| context.contains_key("connectionId"))
+fn is_connect(event: Object<'_, '_>) -> bool {
+    object(event, "requestContext").is_some_and(|context| context.contains("connectionId"))
 }
 
 /// The resource that is decided by, of a path that a client wrote.
@@ -387,24 +388,28 @@ fn below_stage<'e>(path: Cow<'e, str>, arn: &MethodArn<'_>) -> Cow<'e, str> {
 ///
 /// Each of `headers` is compared with all the others, so there is a limit to them, which
 /// no gateway comes near.
-fn headers_v1<'e>(event: &Object<'e>) -> Option<Headers<'e>> {
+fn headers_v1<'e>(event: Object<'_, 'e>) -> Option<Headers<'e>> {
     let (lists, singles) = (object(event, "multiValueHeaders"), object(event, "headers"));
     let count = lists.or(singles).map_or(0, Object::len);
     let mut headers = Headers::with_capacity(count.min(MAX_HEADERS));
     for (name, values) in lists.into_iter().flatten() {
-        for value in values.as_list().into_iter().flatten() {
-            headers.push(name.clone(), value.clone());
+        let values = values.as_array().into_iter().flatten();
+        for value in values.filter_map(Value::as_str) {
+            if headers.len() > MAX_HEADERS {
+                return None;
+            }
+            headers.push(name.clone(), value);
         }
     }
     if headers.len().max(singles.map_or(0, Object::len)) > MAX_HEADERS {
         return None;
     }
     for (place, (name, value)) in singles.into_iter().flatten().enumerate() {
-        if let Some(value) = value.as_text()
-            && !headers.is_at(place, name, &value)
-            && !headers.all(name).any(|each| each == value)
+        if let Some(value) = value.as_str()
+            && !headers.is_at(place, &name, &value)
+            && !headers.all(&name).any(|each| each == value)
         {
-            headers.push(name.clone(), value);
+            headers.push(name, value);
         }
     }
     Some(headers)
@@ -412,42 +417,42 @@ fn headers_v1<'e>(event: &Object<'e>) -> Option<Headers<'e>> {
 
 /// Duplicates are joined with commas here, which no token contains. Cookies come apart
 /// from the headers; where a header comes too, it says the same.
-fn headers_v2<'e>(event: &Object<'e>) -> Headers<'e> {
+fn headers_v2<'e>(event: Object<'_, 'e>) -> Headers<'e> {
     let mut headers = Headers::default();
-    let cookies = event.get("cookies").and_then(Value::as_list);
+    let cookies = event.get("cookies").and_then(Value::as_array);
     for (name, value) in object(event, "headers").into_iter().flatten() {
         let told_apart = cookies.is_some() && name.eq_ignore_ascii_case("cookie");
-        if let Some(value) = value.as_text()
+        if let Some(value) = value.as_str()
             && !told_apart
         {
-            headers.push(name.clone(), value);
+            headers.push(name, value);
         }
     }
-    for cookie in cookies.into_iter().flatten() {
-        headers.push("cookie", cookie.clone());
+    let cookies = cookies.into_iter().flatten();
+    for cookie in cookies.filter_map(Value::as_str) {
+        headers.push("cookie", cookie);
     }
     headers
 }
 
 /// An event that names one API in its ARN and another beside it is nobody's.
-fn belongs(context: &Object<'_>, arn: &MethodArn<'_>) -> bool {
+fn belongs(context: Object<'_, '_>, arn: &MethodArn<'_>) -> bool {
     is_or_absent(context, "accountId", arn.account())
         && is_or_absent(context, "apiId", arn.api())
         && is_or_absent(context, "stage", arn.stage())
 }
 
-fn is_or_absent(object: &Object<'_>, name: &str, expected: &str) -> bool {
-    match object.get(name) {
-        None | Some(Value::Null) => true,
-        Some(value) => value.as_str() == Some(expected),
-    }
+fn is_or_absent(object: Object<'_, '_>, name: &str, expected: &str) -> bool {
+    object
+        .get(name)
+        .is_none_or(|value| value.is_null() || value.is(expected))
 }
 
-fn object<'o, 'a>(event: &'o Object<'a>, name: &str) -> Option<&'o Object<'a>> {
+fn object<'d, 'e>(event: Object<'d, 'e>, name: &str) -> Option<Object<'d, 'e>> {
     event.get(name).and_then(Value::as_object)
 }
 
 /// Empty if it is absent or no string; nothing that matters may be empty.
-fn text<'e>(event: &Object<'e>, name: &str) -> Cow<'e, str> {
-    event.get(name).and_then(Value::as_text).unwrap_or_default()
+fn text<'e>(event: Object<'_, 'e>, name: &str) -> Cow<'e, str> {
+    event.get(name).and_then(Value::as_str).unwrap_or_default()
 }

@@ -8,14 +8,11 @@ use crate::headers::Headers;
 use crate::path::without_stage;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
+use cloakroom_jose::json::{Document, Object, Value};
 use http::header::SET_COOKIE;
+use http::{HeaderName, HeaderValue, Method};
 use lambda_http::Body;
-use lambda_http::aws_lambda_events::apigw::{
-    ApiGatewayProxyRequest, ApiGatewayProxyResponse, ApiGatewayV2httpRequest,
-    ApiGatewayV2httpResponse,
-};
-use serde::Deserialize;
+use lambda_http::aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayV2httpResponse};
 
 /// The payload format in which a gateway asks, and wants its answer.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,91 +30,136 @@ const UNREADABLE: BadRequest = BadRequest("the request cannot be read");
 
 /// The shape is known even if the request is not: the refusal needs it.
 pub(super) fn read(event: &[u8]) -> (Shape, Result<Request, BadRequest>) {
-    #[derive(Deserialize)]
-    struct Version {
-        version: Option<String>,
-    }
-    // Bounded first (D60). serde_json itself bounds the depth.
+    // Bounded first (D60).
     if event.len() > MAX_EVENT {
         return (Shape::V1, Err(BadRequest("the request is too large")));
     }
-    match serde_json::from_slice(event) {
-        Ok(Version {
-            version: Some(version),
-        }) if version == "2.0" => (Shape::V2, read_v2(event)),
+    let document = Document::read(event).ok();
+    let Some(event) = document.as_ref().and_then(|event| event.root().as_object()) else {
+        return (Shape::V1, Err(UNREADABLE));
+    };
+    match event.get("version") {
+        Some(version) if version.is("2.0") => (Shape::V2, read_v2(event)),
         _ => (Shape::V1, read_v1(event)),
     }
 }
 
-fn read_v1(event: &[u8]) -> Result<Request, BadRequest> {
-    let event: ApiGatewayProxyRequest = serde_json::from_slice(event).map_err(|_| UNREADABLE)?;
+fn read_v1(event: Object<'_, '_>) -> Result<Request, BadRequest> {
     // `headers` holds the last of each name, `multiValueHeaders` all (B-rest-2).
-    let multi = !event.multi_value_headers.is_empty();
-    let headers = headers(if multi {
-        &event.multi_value_headers
-    } else {
-        &event.headers
-    })?;
+    let singles = headers(pairs(event, "headers")?)?;
+    let all = headers(pairs(event, "multiValueHeaders")?)?;
+    let headers = if all.len() == 0 { singles } else { all };
     // The gateway has decoded these.
-    let query = if event.multi_value_query_string_parameters.is_empty() {
-        event.query_string_parameters
-    } else {
-        event.multi_value_query_string_parameters
-    };
+    let mut query = pairs(event, "multiValueQueryStringParameters")?;
+    if query.is_empty() {
+        query = pairs(event, "queryStringParameters")?;
+    }
     Ok(Request {
-        method: event.http_method,
-        path: event.path.ok_or(UNREADABLE)?,
+        method: method(event, "httpMethod")?,
+        path: text(event, "path")?.ok_or(UNREADABLE)?,
         headers,
-        query: Params::new(
-            query
-                .iter()
-                .map(|(name, value)| (name.to_owned(), value.to_owned())),
-        ),
-        body: body(event.body, event.is_base64_encoded),
-        id: event.request_context.request_id.unwrap_or_default(),
+        query: Params::new(query),
+        body: body(event)?,
+        id: id(event)?,
     })
 }
 
-fn read_v2(event: &[u8]) -> Result<Request, BadRequest> {
-    let event: ApiGatewayV2httpRequest = serde_json::from_slice(event).map_err(|_| UNREADABLE)?;
-    let mut headers = headers(&event.headers)?;
+fn read_v2(event: Object<'_, '_>) -> Result<Request, BadRequest> {
+    let mut headers = headers(pairs(event, "headers")?)?;
     // Cookies come apart from the headers; where a header comes too, it says the same.
-    if let Some(cookies) = event.cookies {
+    if let Some(cookies) = present(event, "cookies") {
         headers.remove("cookie");
-        for cookie in cookies {
-            headers.push("cookie", cookie);
+        for cookie in cookies.as_array().ok_or(UNREADABLE)? {
+            headers.push("cookie", string(cookie)?);
         }
     }
-    let context = event.request_context;
-    let path = event.raw_path.ok_or(UNREADABLE)?;
-    let query = event.raw_query_string.unwrap_or_default();
+    let context = object(event, "requestContext")?.ok_or(UNREADABLE)?;
+    let stage = text(context, "stage")?;
+    let path = text(event, "rawPath")?.ok_or(UNREADABLE)?;
+    let query = text(event, "rawQueryString")?.unwrap_or_default();
     Ok(Request {
-        method: context.http.method,
-        path: without_stage(&path, context.stage.as_deref()).to_owned(),
+        method: method(object(context, "http")?.ok_or(UNREADABLE)?, "method")?,
+        path: without_stage(&path, stage.as_deref()).to_owned(),
         headers,
         query: Params::parse(query.as_bytes()),
-        body: body(event.body, event.is_base64_encoded),
-        id: context.request_id.unwrap_or_default(),
+        body: body(event)?,
+        id: id(event)?,
     })
 }
 
-fn headers(map: &HeaderMap) -> Result<Headers<'static>, BadRequest> {
-    map.iter()
-        .map(|(name, value)| {
-            let value = str::from_utf8(value.as_bytes()).map_err(|_| UNREADABLE)?;
-            Ok((name.as_str().to_owned(), value.to_owned()))
-        })
-        .collect()
+/// A member that is there and not null.
+fn present<'d, 'e>(object: Object<'d, 'e>, name: &str) -> Option<Value<'d, 'e>> {
+    object.get(name).filter(|value| !value.is_null())
 }
 
-fn body(text: Option<String>, is_base64: bool) -> Result<Vec<u8>, BadRequest> {
-    let text = text.unwrap_or_default();
-    if !is_base64 {
-        return Ok(text.into_bytes());
+fn string(value: Value<'_, '_>) -> Result<String, BadRequest> {
+    value.as_str().map(Into::into).ok_or(UNREADABLE)
+}
+
+/// A string that may be left out.
+fn text(object: Object<'_, '_>, name: &str) -> Result<Option<String>, BadRequest> {
+    present(object, name).map(string).transpose()
+}
+
+/// An object that may be left out.
+fn object<'d, 'e>(event: Object<'d, 'e>, name: &str) -> Result<Option<Object<'d, 'e>>, BadRequest> {
+    present(event, name)
+        .map(|value| value.as_object().ok_or(UNREADABLE))
+        .transpose()
+}
+
+/// Names with a string, or with an array of strings, each.
+fn pairs(event: Object<'_, '_>, name: &str) -> Result<Vec<(String, String)>, BadRequest> {
+    let mut pairs = Vec::new();
+    for (name, value) in object(event, name)?.into_iter().flatten() {
+        match value.as_array() {
+            None => pairs.push((name.into(), string(value)?)),
+            Some(values) => {
+                for value in values {
+                    pairs.push((name.clone().into(), string(value)?));
+                }
+            }
+        }
     }
-    STANDARD
-        .decode(text)
-        .map_err(|_| BadRequest("the body is not the base64 that it claims to be"))
+    Ok(pairs)
+}
+
+fn method(request: Object<'_, '_>, name: &str) -> Result<Method, BadRequest> {
+    let method = text(request, name)?.ok_or(UNREADABLE)?;
+    method.parse().map_err(|_| UNREADABLE)
+}
+
+fn id(event: Object<'_, '_>) -> Result<String, BadRequest> {
+    let context = object(event, "requestContext")?;
+    let id = context.map(|context| text(context, "requestId"));
+    Ok(id.transpose()?.flatten().unwrap_or_default())
+}
+
+/// What could not have come over HTTP is no header.
+fn headers(pairs: Vec<(String, String)>) -> Result<Headers<'static>, BadRequest> {
+    let is_header = |(name, value): &(String, String)| {
+        HeaderName::from_bytes(name.as_bytes()).is_ok()
+            && HeaderValue::from_bytes(value.as_bytes()).is_ok()
+    };
+    if pairs.iter().all(is_header) {
+        Ok(pairs.into_iter().collect())
+    } else {
+        Err(UNREADABLE)
+    }
+}
+
+fn body(event: Object<'_, '_>) -> Result<Result<Vec<u8>, BadRequest>, BadRequest> {
+    let text = text(event, "body")?.unwrap_or_default();
+    let is_base64 = present(event, "isBase64Encoded")
+        .map(|value| value.as_bool().ok_or(UNREADABLE))
+        .transpose()?;
+    Ok(if is_base64 == Some(true) {
+        STANDARD
+            .decode(text)
+            .map_err(|_| BadRequest("the body is not the base64 that it claims to be"))
+    } else {
+        Ok(text.into_bytes())
+    })
 }
 
 pub(super) fn write(shape: Shape, response: Response) -> Vec<u8> {

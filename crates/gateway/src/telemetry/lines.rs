@@ -2,6 +2,7 @@
 
 use super::Format;
 use super::decision::TARGET;
+use cloakroom_jose::json;
 use serde_json::{Map, Value};
 use std::fmt;
 use tracing::field::{Field, Visit};
@@ -61,7 +62,10 @@ impl<S: Subscriber, W: Fn(&str) + 'static> Layer<S> for Lines<W> {
 
 /// A decision as people like to read it.
 fn decision_line(document: &str) -> String {
-    let mut fields: Map<_, _> = serde_json::from_str(document).unwrap_or_default();
+    let mut fields = match json::to_serde_json(document.as_bytes()) {
+        Ok(Value::Object(fields)) => fields,
+        _ => Map::new(),
+    };
     let mut take = |name| match fields.remove(name) {
         Some(Value::String(text)) => text,
         _ => String::new(),

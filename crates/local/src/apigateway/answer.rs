@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use axum::{body::Body, response::Response};
 use base64::{Engine, engine::general_purpose::STANDARD};
+use cloakroom_jose::json::Document;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::Flavour;
 
@@ -18,8 +18,9 @@ pub(super) struct MalformedProxyAnswer;
 
 /// Reads a proxy integration's answer.
 pub(super) fn read(flavour: Flavour, bytes: &[u8]) -> Result<Response, MalformedProxyAnswer> {
-    let answer: Value = serde_json::from_slice(bytes).map_err(|_| MalformedProxyAnswer)?;
-    if flavour == Flavour::Http && answer.get("statusCode").is_none() {
+    let document = Document::read(bytes).map_err(|_| MalformedProxyAnswer)?;
+    let members = document.root().as_object();
+    if flavour == Flavour::Http && !members.is_some_and(|answer| answer.contains("statusCode")) {
         // Format 2.0: what names no status is itself the body.
         return build(
             StatusCode::OK,
@@ -28,7 +29,7 @@ pub(super) fn read(flavour: Flavour, bytes: &[u8]) -> Result<Response, Malformed
             bytes.to_vec(),
         );
     }
-    let answer: ProxyAnswer = serde_json::from_value(answer).map_err(|_| MalformedProxyAnswer)?;
+    let answer = ProxyAnswer::deserialize(document.root()).map_err(|_| MalformedProxyAnswer)?;
     let status = StatusCode::from_u16(answer.status_code).map_err(|_| MalformedProxyAnswer)?;
     let mut headers = Vec::new();
     match flavour {
@@ -37,18 +38,18 @@ pub(super) fn read(flavour: Flavour, bytes: &[u8]) -> Result<Response, Malformed
             for (name, value) in answer.headers.unwrap_or_default() {
                 // Where a name is in both, the list counts.
                 if !all.keys().any(|listed| listed.eq_ignore_ascii_case(&name)) {
-                    headers.push((name, value.text()?));
+                    headers.push((name, value.text()));
                 }
             }
             for (name, values) in all {
                 for value in values {
-                    headers.push((name.clone(), value.text()?));
+                    headers.push((name.clone(), value.text()));
                 }
             }
         }
         Flavour::Http => {
             for (name, value) in answer.headers.unwrap_or_default() {
-                headers.push((name, value.text()?));
+                headers.push((name, value.text()));
             }
             for cookie in answer.cookies.unwrap_or_default() {
                 headers.push((header::SET_COOKIE.to_string(), cookie));
@@ -82,16 +83,19 @@ struct ProxyAnswer {
 
 /// Header values may be written as numbers or booleans.
 #[derive(Deserialize)]
-#[serde(transparent)]
-struct Scalar(Value);
+#[serde(untagged)]
+enum Scalar {
+    Text(String),
+    Number(serde_json::Number),
+    Truth(bool),
+}
 
 impl Scalar {
-    fn text(self) -> Result<String, MalformedProxyAnswer> {
-        match self.0 {
-            Value::String(text) => Ok(text),
-            Value::Number(number) => Ok(number.to_string()),
-            Value::Bool(yes) => Ok(yes.to_string()),
-            Value::Null | Value::Array(_) | Value::Object(_) => Err(MalformedProxyAnswer),
+    fn text(self) -> String {
+        match self {
+            Self::Text(text) => text,
+            Self::Number(number) => number.to_string(),
+            Self::Truth(yes) => yes.to_string(),
         }
     }
 }
@@ -122,7 +126,7 @@ fn build(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

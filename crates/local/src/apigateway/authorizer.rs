@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use cloakroom_jose::json;
 use http::header;
 use serde_json::{Map, Value};
 
@@ -174,7 +175,7 @@ impl Answer {
         if answer.len() > LONGEST_ANSWER {
             return Err(MalformedAnswer);
         }
-        let Ok(Value::Object(mut answer)) = serde_json::from_slice(answer) else {
+        let Ok(Value::Object(mut answer)) = json::to_serde_json(answer) else {
             return Err(MalformedAnswer);
         };
         let context = match answer.remove("context") {

@@ -10,6 +10,7 @@ use aws_lc_rs::{
     },
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use cloakroom_jose::json;
 use serde_json::{Value, json};
 
 pub(super) struct SigningKey {
@@ -61,7 +62,7 @@ impl SigningKey {
         UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, self.pair.public_key())
             .verify(input.as_bytes(), &signature)
             .ok()?;
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
+        json::to_serde_json(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
     }
 }
 

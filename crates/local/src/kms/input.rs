@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use cloakroom_jose::json;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::{
@@ -16,12 +17,11 @@ const MESSAGE_LIMIT: usize = 4096;
 
 /// Reads an input. The error of serde would quote the value, so it is dropped.
 pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, KmsError> {
-    serde_json::from_slice(body).map_err(|error| {
-        if error.is_data() {
+    json::from_slice(body).map_err(|error| match error {
+        json::Error::Structure => {
             KmsError::Validation("a member is missing, or its value is not taken")
-        } else {
-            KmsError::Serialization
         }
+        _ => KmsError::Serialization,
     })
 }
 

@@ -13,6 +13,7 @@ use std::{
 };
 
 use aws_lc_rs::rand;
+use cloakroom_jose::json;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -183,7 +184,7 @@ impl State {
 
     fn from_file(bytes: &[u8]) -> Result<Self, OpenError> {
         // The error of serde may quote the file, which holds private keys.
-        let file: File = serde_json::from_slice(bytes).map_err(|_| OpenError::Malformed)?;
+        let file: File = json::from_slice(bytes).map_err(|_| OpenError::Malformed)?;
         if file.version != FILE_VERSION {
             return Err(OpenError::Malformed);
         }

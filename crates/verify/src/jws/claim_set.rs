@@ -5,10 +5,10 @@
 
 use std::fmt;
 
+use cloakroom_jose::json::Document;
 use serde_json::{Map, Value};
 
 use super::JwsError;
-use super::object::StrictObject;
 
 /// The year 9999. A later time is a mistake or an attempt at overflow.
 const LAST_TIME: u64 = 253_402_300_799;
@@ -18,14 +18,12 @@ const LAST_TIME: u64 = 253_402_300_799;
 pub struct ClaimSet(Map<String, Value>);
 
 impl ClaimSet {
-    pub(super) fn new(claims: Map<String, Value>) -> Self {
-        Self(claims)
-    }
-
     /// Reads claims that nobody signed, such as a UserInfo response: one JSON object
     /// without duplicate names. Whether to believe them is the caller's business.
     pub fn parse_unsigned(json: &[u8]) -> Option<Self> {
-        StrictObject::parse(json).map(|object| Self(object.0))
+        let document = Document::read(json).ok()?;
+        let claims = document.root().as_object()?;
+        Some(Self(claims.to_serde_json()))
     }
 
     /// What is at a JSON pointer (RFC 6901) below the claims.

@@ -7,13 +7,11 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloakroom_jose::json::{Document, Object, Value};
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::crypto::aws_lc;
-use serde::Deserialize;
-use serde_json::{Map, Value};
 
-use super::object::StrictObject;
-use super::{Algorithm, JwsError, is_key_id};
+use super::{Algorithm, JwsError, is_key_id, text};
 
 /// The public keys of one issuer.
 #[derive(Clone, Debug)]
@@ -37,26 +35,19 @@ impl KeySet {
     /// If the document is too long, is no JWK set, has too many entries, has two
     /// keys of one name, or has no usable key at all.
     pub fn parse(json: &[u8]) -> Result<Self, KeySetError> {
-        #[derive(Deserialize)]
-        struct Document {
-            keys: Vec<StrictObject>,
-        }
-
         if json.len() > Self::MAX_LENGTH {
             return Err(KeySetError::TooLong);
         }
-        let document: Document =
-            serde_json::from_slice(json).map_err(|_| KeySetError::Malformed)?;
-        if document.keys.len() > Self::MAX_KEYS {
+        let document = Document::read(json).map_err(|_| KeySetError::Malformed)?;
+        let keys = document.root().as_object().and_then(|set| set.get("keys"));
+        let keys = keys.and_then(Value::as_array);
+        let keys = keys.ok_or(KeySetError::Malformed)?;
+        if keys.count() > Self::MAX_KEYS {
             return Err(KeySetError::TooManyKeys);
         }
-        Self::from_keys(
-            document
-                .keys
-                .iter()
-                .filter_map(|entry| Key::read(&entry.0))
-                .collect(),
-        )
+        let keys = keys.map(|key| key.as_object().ok_or(KeySetError::Malformed));
+        let keys = keys.collect::<Result<Vec<_>, _>>()?;
+        Self::from_keys(keys.into_iter().filter_map(Key::read).collect())
     }
 
     /// Makes a set of keys that were read one by one.
@@ -142,7 +133,7 @@ impl Key {
         if json.len() > KeySet::MAX_LENGTH {
             return None;
         }
-        Self::read(&StrictObject::parse(json)?.0)
+        Self::read(Document::read(json).ok()?.root().as_object()?)
     }
 
     /// The key's name.
@@ -155,18 +146,17 @@ impl Key {
         self.algorithms.contains(&alg)
     }
 
-    fn read(jwk: &Map<String, Value>) -> Option<Self> {
+    fn read(jwk: Object<'_, '_>) -> Option<Self> {
         const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-        if PRIVATE.iter().any(|name| jwk.contains_key(*name)) {
+        if PRIVATE.iter().any(|name| jwk.contains(name)) {
             return None;
         }
-        if jwk.get("use").is_some_and(|usage| usage != "sig") {
+        if jwk.get("use").is_some_and(|usage| !usage.is("sig")) {
             return None;
         }
-        let verifies = |operations: &Value| {
-            operations
-                .as_array()
-                .is_some_and(|all| all.iter().any(|one| one == "verify"))
+        let verifies = |operations: Value<'_, '_>| {
+            let operations = operations.as_array();
+            operations.is_some_and(|mut all| all.any(|one| one.is("verify")))
         };
         if jwk
             .get("key_ops")
@@ -174,15 +164,15 @@ impl Key {
         {
             return None;
         }
-        let kid = match jwk.get("kid") {
+        let kid = match jwk.get("kid").map(text) {
             None => None,
-            Some(Value::String(kid)) if is_key_id(kid) => Some(kid.clone()),
+            Some(Some(kid)) if is_key_id(&kid) => Some(kid),
             Some(_) => return None,
         };
 
         let (public, mut algorithms) = public_key(jwk)?;
         if let Some(alg) = jwk.get("alg") {
-            let alg = alg.as_str().and_then(Algorithm::parse)?;
+            let alg = Algorithm::parse(&alg.as_str()?)?;
             algorithms.retain(|possible| *possible == alg);
         }
         (!algorithms.is_empty()).then_some(Self {
@@ -221,12 +211,12 @@ impl fmt::Debug for Key {
 const UNCOMPRESSED: &[u8] = &[4];
 
 /// The key, and the algorithms that its type allows.
-fn public_key(jwk: &Map<String, Value>) -> Option<(DecodingKey, Vec<Algorithm>)> {
+fn public_key(jwk: Object<'_, '_>) -> Option<(DecodingKey, Vec<Algorithm>)> {
     use Algorithm as A;
 
     let text = |name: &str| jwk.get(name).and_then(Value::as_str);
-    let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?).ok();
-    match (text("kty")?, text("crv")) {
+    let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?.as_bytes()).ok();
+    match (text("kty")?.as_ref(), text("crv").as_deref()) {
         ("RSA", _) => {
             let (n, e) = (bytes("n")?, bytes("e")?);
             let (n, e) = (without_leading_zeros(&n), without_leading_zeros(&e));

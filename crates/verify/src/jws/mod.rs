@@ -14,18 +14,16 @@
 
 mod claim_set;
 mod key_set;
-mod object;
 
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cloakroom_jose::json::{Document, Object, Value};
 use serde::Serialize;
-use serde_json::Value;
 
 pub use claim_set::{ClaimSet, TimeRules};
 pub use key_set::{Key, KeySet, KeySetError};
-use object::StrictObject;
 
 /// Longer tokens are refused unread: no parser sees more than this. Ours are far shorter;
 /// identity providers list hundreds of groups.
@@ -136,7 +134,9 @@ pub struct Header {
 /// A token of the right form, signed by nobody knows whom.
 pub struct Unverified<'a> {
     header: Header,
-    claims: ClaimSet,
+    /// A JSON object. Its claims are kept for nobody before the signature is verified.
+    payload: Vec<u8>,
+    issuer: Result<Option<String>, JwsError>,
     signing_input: &'a str,
     signature: Vec<u8>,
 }
@@ -172,10 +172,15 @@ impl<'a> Unverified<'a> {
         let signing_input = token.rsplit_once('.').map_or("", |(input, _)| input);
 
         let header = Header::read(&decode(header)?, expected)?;
-        let claims = StrictObject::parse(&decode(payload)?).ok_or(JwsError::Malformed)?;
+        let payload = decode(payload)?;
+        let issuer = object(&read(&payload)?)?
+            .get("iss")
+            .map(|iss| text(iss).ok_or(JwsError::Claim("iss")))
+            .transpose();
         Ok(Self {
             header,
-            claims: ClaimSet::new(claims.0),
+            payload,
+            issuer,
             signing_input,
             signature: decode(signature)?,
         })
@@ -192,7 +197,10 @@ impl<'a> Unverified<'a> {
     ///
     /// If `iss` is not a string.
     pub fn claimed_issuer(&self) -> Result<Option<&str>, JwsError> {
-        self.claims.optional_string("iss")
+        match &self.issuer {
+            Ok(issuer) => Ok(issuer.as_deref()),
+            Err(error) => Err(*error),
+        }
     }
 
     /// Checks the signature with the key that `kid` names.
@@ -211,8 +219,8 @@ impl<'a> Unverified<'a> {
                 &self.signature,
             )?;
         Ok(Verified {
+            claims: ClaimSet::parse_unsigned(&self.payload).ok_or(JwsError::Malformed)?,
             header: self.header,
-            claims: self.claims,
         })
     }
 }
@@ -292,44 +300,52 @@ pub enum JwsError {
 
 impl Header {
     fn read(json: &[u8], expected: &Expected<'_>) -> Result<Self, JwsError> {
-        let StrictObject(header) = StrictObject::parse(json).ok_or(JwsError::Malformed)?;
-        if ["enc", "zip"].iter().any(|name| header.contains_key(*name)) {
+        let document = read(json)?;
+        let header = object(&document)?;
+        let has_any = |names: &[&str]| names.iter().any(|name| header.contains(name));
+        if has_any(&["enc", "zip"]) {
             return Err(JwsError::Encrypted);
         }
         // `b64` (RFC 7797) changes what is signed and counts only with `crit`.
-        if ["crit", "b64"]
-            .iter()
-            .any(|name| header.contains_key(*name))
-        {
+        if has_any(&["crit", "b64"]) {
             return Err(JwsError::CriticalExtension);
         }
         // RFC 8725 §3.10: a key that comes with the token proves nothing, and
         // fetching one is server-side request forgery.
-        if ["jku", "jwk", "x5u", "x5c"]
-            .iter()
-            .any(|name| header.contains_key(*name))
-        {
+        if has_any(&["jku", "jwk", "x5u", "x5c"]) {
             return Err(JwsError::EmbeddedKey);
         }
 
         let alg = header
             .get("alg")
-            .and_then(Value::as_str)
-            .and_then(Algorithm::parse)
+            .and_then(text)
+            .and_then(|alg| Algorithm::parse(&alg))
             .filter(|alg| expected.algorithms.contains(alg))
             .ok_or(JwsError::Algorithm)?;
-        let typ = match header.get("typ") {
+        let typ = match header.get("typ").map(text) {
             None if expected.untyped => None,
-            Some(Value::String(typ)) if names_one_of(typ, expected.types) => Some(typ.clone()),
+            Some(Some(typ)) if names_one_of(&typ, expected.types) => Some(typ),
             _ => return Err(JwsError::Type),
         };
-        let kid = match header.get("kid") {
+        let kid = match header.get("kid").map(text) {
             None if !expected.key_id_required => None,
-            Some(Value::String(kid)) if is_key_id(kid) => Some(kid.clone()),
+            Some(Some(kid)) if is_key_id(&kid) => Some(kid),
             _ => return Err(JwsError::KeyId),
         };
         Ok(Self { alg, typ, kid })
     }
+}
+
+fn read(json: &[u8]) -> Result<Document<'_>, JwsError> {
+    Document::read(json).map_err(|_| JwsError::Malformed)
+}
+
+fn object<'d, 'a>(document: &'d Document<'a>) -> Result<Object<'d, 'a>, JwsError> {
+    document.root().as_object().ok_or(JwsError::Malformed)
+}
+
+fn text(value: Value<'_, '_>) -> Option<String> {
+    value.as_str().map(Into::into)
 }
 
 /// Media types ignore letter case, and `application/` may be left out (RFC 7515 §4.1.9).

@@ -253,3 +253,63 @@ fn a_verifier_that_would_check_nothing_cannot_be_built() {
         ));
     }
 }
+
+/// What `serde_json` reads as the text `orders`, once a crate turns `raw_value` on.
+#[tokio::test]
+async fn d85_d86_d87_no_two_readers_read_a_token_differently() {
+    use crate::testing::{claims_with, header_with, token_of_text};
+
+    let verify = async |header: &str, claims: &str| {
+        let token = token_of_text(ES256, header, claims);
+        verifier_at(NOW).verify(&token).await
+    };
+    let (header, claims) = (header_with(ES256, json!({})), claims_with(json!({})));
+    let (header, claims) = (header.to_string(), claims.to_string());
+    assert!(verify(&header, &claims).await.is_ok());
+
+    let magic = "$serde_json::private::RawValue";
+    let aud = |value: Value| claims_with(json!({ "aud": value })).to_string();
+    assert!(
+        verify(&header, &aud(json!({magic: "\"orders\""})))
+            .await
+            .is_err()
+    );
+    assert!(
+        verify(&header, &aud(json!([{magic: "\"orders\""}])))
+            .await
+            .is_err()
+    );
+    let nested = (0..10).fold("1".to_owned(), |inner, _| {
+        json!({magic: format!("{}{inner}{}", "[".repeat(120), "]".repeat(120))}).to_string()
+    });
+    let with = |text: &str, member: &str| format!("{},{member}}}", &text[..text.len() - 1]);
+    // To us it is one text, which nobody reads.
+    let unread = with(&claims, &format!(r#""x":{nested}"#));
+    let read = verify(&header, &unread).await;
+    if unread.len() < 40_000 {
+        let raw = read.unwrap().raw;
+        assert_eq!(
+            raw.get("x")
+                .and_then(|x| x.get(magic))
+                .map(Value::is_string),
+            Some(true)
+        );
+    }
+
+    for twice in [
+        r#""x":{"a":1,"a":2}"#,
+        r#""x":[[{"a":1,"\u0061":2}]]"#,
+        r#""\u0061ud":"orders""#,
+    ] {
+        assert!(
+            verify(&header, &with(&claims, twice)).await.is_err(),
+            "{twice}"
+        );
+        let head = verify(
+            &with(&header, &twice.replace("\\u0061ud", "\\u0061lg")),
+            &claims,
+        )
+        .await;
+        assert!(head.is_err(), "{twice}");
+    }
+}

@@ -3,7 +3,7 @@
 use super::{is_issuer_url, is_loopback_http};
 use crate::config::{ClientConfig, ClientKind, ClientProof, Config, GrantKind};
 use crate::issue::target::is_resource;
-use serde_json::Value;
+use cloakroom_jose::json::{Document, Value};
 
 /// As many as a verifier reads.
 const MAX_KEYS: usize = 32;
@@ -119,17 +119,19 @@ pub(super) fn resources(config: &Config, fault: &mut impl FnMut(String)) {
 fn is_key_set(text: &str) -> bool {
     // A private key here would be one that is published with the configuration.
     const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
-    let document: Option<Value> = serde_json::from_str(text).ok();
-    let keys = document
-        .as_ref()
-        .and_then(|document| document["keys"].as_array());
-    keys.is_some_and(|keys| {
-        (1..=MAX_KEYS).contains(&keys.len())
-            && keys.iter().all(|key| {
-                matches!(key["kty"].as_str(), Some("RSA" | "EC" | "OKP"))
-                    && PRIVATE.iter().all(|member| key.get(member).is_none())
-            })
-    })
+    let Ok(document) = Document::read(text.as_bytes()) else {
+        return false;
+    };
+    let is_public = |key: Value<'_, '_>| {
+        key.as_object().is_some_and(|key| {
+            let kty = key.get("kty").and_then(Value::as_str);
+            matches!(kty.as_deref(), Some("RSA" | "EC" | "OKP"))
+                && !PRIVATE.iter().any(|member| key.contains(member))
+        })
+    };
+    let keys = document.root().as_object().and_then(|set| set.get("keys"));
+    keys.and_then(Value::as_array)
+        .is_some_and(|mut keys| (1..=MAX_KEYS).contains(&keys.count()) && keys.all(is_public))
 }
 
 #[cfg(test)]

@@ -1,0 +1,5 @@
+//! JOSE, and nothing of Cloakroom: what reads tokens, keys and claims.
+//!
+//! [`json`] is the one reader for JSON that somebody else wrote.
+
+pub mod json;
