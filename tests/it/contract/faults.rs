@@ -46,7 +46,7 @@ pub(super) enum Act {
 }
 
 /// Stands before a service and does as it is told.
-struct Gate {
+pub(super) struct Gate {
     url: String,
     requests: Arc<AtomicUsize>,
 }
@@ -77,7 +77,7 @@ impl Gate {
     }
 
     /// Before nothing: forwards nowhere.
-    async fn alone(act: Act) -> Self {
+    pub(super) async fn alone(act: Act) -> Self {
         Self::before("", move |_| act).await
     }
 
@@ -85,7 +85,7 @@ impl Gate {
         self.requests.load(Ordering::SeqCst)
     }
 
-    async fn store(&self) -> DynamoStore {
+    pub(super) async fn store(&self) -> DynamoStore {
         DynamoStore::new(dynamo_at(&self.url).await, "table")
     }
 

@@ -5,6 +5,7 @@
 //! they run. Concurrency is tested on the embedded world alone: moto is not
 //! atomic, and is asked one thing at a time.
 
+mod answers;
 mod faults;
 mod keys;
 mod lies;

@@ -4,6 +4,7 @@
 //! every write carries its condition, so that whoever asks last decides nothing.
 //! [`item`] is the layout, [`update`] turns a transition into one UpdateItem.
 
+mod answer;
 mod expression;
 mod item;
 mod key_set;
@@ -14,6 +15,7 @@ mod update;
 
 use crate::CallFailure;
 use crate::failure::is_throttle;
+use answer::WholeAnswers;
 pub use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::SdkError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
@@ -56,9 +58,14 @@ pub struct DynamoStore {
 
 impl DynamoStore {
     /// Uses `table` through `client`.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "the store is made of it, and callers have no use for it then"
+    )]
     pub fn new(client: Client, table: impl Into<String>) -> Self {
+        let config = client.config().to_builder().interceptor(WholeAnswers);
         Self {
-            client,
+            client: Client::from_conf(config.build()),
             table: table.into(),
         }
     }
@@ -80,12 +87,18 @@ impl DynamoStore {
             .client
             .get_item()
             .table_name(&self.table)
-            .set_key(Some(key))
+            .set_key(Some(key.clone()))
             .consistent_read(true)
             .send()
             .await
             .map_err(|error| CallFailure::new("GetItem", &error))?;
-        Ok(output.item)
+        let is_asked_for = |item: &Item| key.iter().all(|(name, key)| item.get(name) == Some(key));
+        match output.item {
+            Some(item) if !is_asked_for(&item) => {
+                Err(CallFailure::of("GetItem", "another item answered").into())
+            }
+            item => Ok(item),
+        }
     }
 
     async fn carry_out(&self, family: FamilyId, plan: &Plan<'_>) -> Result<(), UpdateError> {
