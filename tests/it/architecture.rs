@@ -87,7 +87,10 @@ fn product() -> Vec<(String, String)> {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             let is_of_tests = ["target", "tests", "testing", "tests.rs", "testing.rs"];
-            if is_of_tests.contains(&name.as_str()) || name.ends_with("_tests.rs") {
+            if is_of_tests.contains(&name.as_str())
+                || name.ends_with("_tests.rs")
+                || name.starts_with('.')
+            {
                 continue;
             }
             if path.is_dir() {

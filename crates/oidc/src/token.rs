@@ -82,7 +82,7 @@ pub(crate) fn refuse_error(body: &[u8]) -> Result<(), Fault> {
     struct Contradiction {
         error: Option<IgnoredAny>,
     }
-    match serde_json::from_slice(body) {
+    match json::from_slice(body) {
         Ok(Contradiction { error: Some(_) }) => Err(Fault::Refused(
             "its answer reports an error beside a success",
         )),

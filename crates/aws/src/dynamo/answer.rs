@@ -7,6 +7,7 @@
 use aws_sdk_dynamodb::operation::get_item::GetItemOutput;
 use aws_sdk_dynamodb::operation::put_item::PutItemOutput;
 use aws_sdk_dynamodb::operation::query::QueryOutput;
+use aws_sdk_dynamodb::operation::scan::ScanOutput;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsOutput;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemOutput;
 use aws_smithy_runtime_api::box_error::BoxError;
@@ -50,7 +51,9 @@ fn is_whole(output: &Output, body: &[u8]) -> bool {
         // Whether it is the item that was asked for is seen by its key.
         return got.item.is_some() || has_only(body, &["ConsumedCapacity"]);
     }
-    if output.downcast_ref::<QueryOutput>().is_some() {
+    let lists = output.downcast_ref::<QueryOutput>().is_some()
+        || output.downcast_ref::<ScanOutput>().is_some();
+    if lists {
         return is_page(body);
     }
     let is_write = output.downcast_ref::<PutItemOutput>().is_some()

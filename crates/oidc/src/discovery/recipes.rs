@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cloakroom_domain::claims::UserClaims;
 use cloakroom_domain::config::{Config, IdentityProviderConfig};
+use cloakroom_jose::json;
 use cloakroom_verify::jws::ClaimSet;
 use serde_json::{Value, json};
 use url::Url;
@@ -56,7 +57,7 @@ fn judge(idp: &IdentityProviderConfig, metadata: &Value) -> Result<Metadata, Fau
         idp.require_pkce_metadata,
         Arc::new(TestClock::default()),
     );
-    let document: Document = serde_json::from_value(metadata.clone()).unwrap();
+    let document: Document = json::from_slice(metadata.to_string().as_bytes()).unwrap();
     discovery.judge(&document)
 }
 
