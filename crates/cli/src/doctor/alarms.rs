@@ -118,7 +118,7 @@ async fn described(
             .list("DescribeAlarms", &asked, "MetricAlarms")
             .await?
         {
-            let alarm: Alarm = serde_json::from_value(alarm).map_err(|_| STRANGE.to_owned())?;
+            let alarm = Alarm::deserialize(alarm).map_err(|_| STRANGE.to_owned())?;
             mute += usize::from(!alarm.actions_enabled || alarm.actions.is_empty());
             let stats = alarm
                 .metrics
@@ -172,7 +172,7 @@ async fn existing(
     }
     let mut found = BTreeSet::new();
     for metric in client.list("ListMetrics", &asked, "Metrics").await? {
-        let metric: Described = serde_json::from_value(metric).map_err(|_| STRANGE.to_owned())?;
+        let metric = Described::deserialize(metric).map_err(|_| STRANGE.to_owned())?;
         found.extend(Metric::new(metric));
     }
     Ok(found)
