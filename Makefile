@@ -132,6 +132,17 @@ costs: ## dollars per month, from tests/bench/measured.json, the simulation and 
 	cargo run --package cloakroom-tests --bin costs \
 		--config 'profile.dev.package.cloakroom-tests.opt-level = 3' -- $(COSTS_ARGS)
 
+# In all, over every target. The short run is part of `make test`: the tests of tests/fuzz.
+FUZZ_SECONDS := 240
+
+.PHONY: fuzz
+fuzz: ## libFuzzer over everything that reads what others wrote (FUZZ_SECONDS=240)
+	fuzz/run $(FUZZ_SECONDS)
+
+.PHONY: fuzz-smoke
+fuzz-smoke: ## the same targets over the sample events and what becomes of them, for seconds
+	cargo test --package cloakroom-fuzz-targets
+
 # One function at a time: together they would share each other's cargo features,
 # and the authorizer would link what only the others may use.
 .PHONY: package

@@ -9,4 +9,4 @@
 mod ports;
 mod step;
 
-pub use step::{STEPS, Step, event};
+pub use step::{Function, STEPS, Step, authorizer, event};

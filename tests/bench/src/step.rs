@@ -190,6 +190,17 @@ fn decide(system: &System) -> Box<dyn FnMut()> {
     Box::new(once)
 }
 
+/// The authorizer as Lambda calls it; `None` for a failure.
+pub type Function = Box<dyn Fn(&[u8]) -> Option<Vec<u8>>>;
+
+/// The whole authorizer with a login in its table, and the access token of that login.
+pub fn authorizer() -> (Function, String) {
+    let (record, token) = login(&USUAL);
+    let (handler, runtime) = handler(&USUAL, record);
+    let function = move |event: &[u8]| runtime.block_on(handler.handle(event)).ok();
+    (Box::new(function), token.expose().to_owned())
+}
+
 fn refuse() -> Box<dyn FnMut()> {
     let event = event(&format!("Bearer {}", "x".repeat(76)));
     let (handler, runtime) = handler(&USUAL, login(&USUAL).0);
