@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import vm from 'node:vm';
 
 const read = (name) => readFileSync(new URL(name, import.meta.url), 'utf8');
-const { public_origin: publicOrigin, vectors } = JSON.parse(read('vectors.json'));
+const { public_origin: publicOrigin, allow_headers: allowHeaders, vectors } = JSON.parse(read('vectors.json'));
 const handlers = { rest: load('rest'), http: load('http') };
 
 for (const { name, api, path, headers, expect } of vectors) {
@@ -16,7 +16,7 @@ console.log(`${vectors.length} vectors hold`);
 
 /** The script as the template would deploy it. */
 function load(api) {
-    const settings = { PublicOrigin: publicOrigin, ApiKind: api };
+    const settings = { PublicOrigin: publicOrigin, ApiKind: api, AllowHeaders: allowHeaders };
     const source = read('viewer-request.js').replace(
         /\$\{(\w+)\}/g,
         (_, setting) => settings[setting] ?? assert.fail(`unknown setting ${setting}`),

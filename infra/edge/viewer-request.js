@@ -1,23 +1,42 @@
 // What CloudFront does to a viewer's request before the API sees it: turns the
 // browser session into `Authorization: Session cr_st_…` once the CSRF checks pass,
-// lets nobody else write that scheme, drops what a viewer says about who it is, refuses
+// lets nobody else write that scheme, forwards the headers of a list and no others, refuses
 // what asks for another method, and renames the token for an HTTP API.
 //
 // CloudFront Functions, runtime cloudfront-js-2.0: no modules, no newer syntax. The
-// template fills in the two settings (Fn::Sub). `vectors.json` holds this file and
+// template fills in the settings (Fn::Sub). `vectors.json` holds this file and
 // crates/local/src/apigateway/edge.rs to the same answers: change the vectors first.
 
 const PUBLIC_ORIGIN = '${PublicOrigin}';
 // `rest` or `http`.
 const API = '${ApiKind}';
+// `edge_allow_headers` of the configuration, with spaces between.
+const ALSO_ALLOWED = '${AllowHeaders}'.split(' ');
 
 const SESSION_COOKIE = '__Host-Http-cloakroom';
 const TOKEN_HEADER = 'x-cloakroom-token';
 // For the rate rule: what X-Forwarded-For begins with, the viewer may have written.
 const VIEWER_HEADER = 'x-cloakroom-viewer';
-// Names under which services take an identity for vouched for (D39). Many servers
-// read `_` and `-` as the same.
-const CLAIMS_IDENTITY = /^(x[-_](amzn[-_]oidc|auth[-_]request|cloakroom|internal|user)[-_]|x[-_]forwarded[-_](email|groups|user)$|(x[-_])?remote[-_]user$)/;
+// The request headers that pass, exactly so: many servers read `_` and `-` as the same. What
+// is not here cannot tell a service who the client is, what it asked for or where it came
+// from (D39, D102). CloudFront adds X-Forwarded-For and its like anew. `content-length`,
+// `host`, `transfer-encoding` and `via` are read-only here: a function that drops one fails.
+const ALLOWED = (
+    'accept accept-charset accept-encoding accept-language access-control-request-headers '
+    + 'access-control-request-method authorization b3 baggage cache-control content-digest '
+    + 'content-disposition content-encoding content-language content-length content-md5 '
+    + 'content-range content-type correlation-id date device-memory digest dnt downlink dpop dpr '
+    + 'ect grpc-accept-encoding grpc-encoding grpc-timeout host idempotency-key if-match '
+    + 'if-modified-since if-none-match if-range if-unmodified-since last-event-id '
+    + 'mcp-protocol-version mcp-session-id origin pragma prefer priority range referer '
+    + 'repr-digest rtt save-data sentry-trace service-worker signature signature-input te '
+    + 'traceparent tracestate transfer-encoding uber-trace-id upgrade-insecure-requests '
+    + 'user-agent via viewport-width want-content-digest want-digest want-repr-digest width '
+    + 'x-amzn-trace-id x-cloud-trace-context x-correlation-id x-csrf x-csrf-token x-grpc-web '
+    + 'x-request-id x-requested-with x-user-agent x-xsrf-token '
+    + 'apollo-require-preflight apollographql-* connect-* sec-* tus-* upload-* x-apollo-* '
+    + 'x-b3-* x-datadog-*'
+).split(' ').concat(ALSO_ALLOWED);
 // Names by which a framework behind us takes a request for one of another method, which
 // the policy has not judged (D25). The authorizer refuses them too, when it is asked: a
 // kept answer does not go by them.
@@ -45,7 +64,7 @@ function handler(event) {
         }
     }
     Object.keys(headers).forEach(function (name) {
-        if (CLAIMS_IDENTITY.test(name)) {
+        if (!isAllowed(name)) {
             delete headers[name];
         }
     });
@@ -99,6 +118,14 @@ function isFromOurOwnPages(headers) {
 
 function impersonatesTheEdge(authorization) {
     return IMPERSONATES_THE_EDGE.test(authorization);
+}
+
+// A name of the list, or one that begins as an entry with `*` at its end does.
+function isAllowed(name) {
+    return name.indexOf('_') < 0 && ALLOWED.some(function (entry) {
+        return entry === name
+            || (entry.slice(-1) === '*' && name.indexOf(entry.slice(0, -1)) === 0);
+    });
 }
 
 function overridesMethod(name) {

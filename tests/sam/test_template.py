@@ -297,9 +297,20 @@ class Templates(unittest.TestCase):
         for kind in sam.TEMPLATES:
             code, names = sam.load(kind)["Resources"]["EdgeFunction"]["Properties"]["FunctionCode"]["Fn::Sub"]
             self.assertEqual(code, source)
-            self.assertEqual(names, {"PublicOrigin": {"Ref": "PublicUrl"}, "ApiKind": kind})
+            allowed = {"Ref": "EdgeAllowHeaders"}
+            self.assertEqual(names, {"PublicOrigin": {"Ref": "PublicUrl"}, "AllowHeaders": allowed, "ApiKind": kind})
         # CloudFront takes 10 KB, and the longest host name is 253 characters.
         self.assertLess(len(source.encode()) + 300, 10_240)
+
+    def test_the_edge_allows_the_headers_of_the_configuration(self):
+        wanted = " ".join(sam.config().get("edge_allow_headers", []))
+        for environment, chosen in sam.samconfig().items():
+            self.assertEqual(chosen.get("EdgeAllowHeaders", ""), wanted, environment)
+        pattern = sam.load("rest")["Parameters"]["EdgeAllowHeaders"]["AllowedPattern"]
+        for good in ("", "x-tenant", "x-acme-* x-tenant"):
+            self.assertTrue(re.fullmatch(pattern, good), good)
+        for bad in ("X-Tenant", "x'", "x-a  x-b", "x-a,x-b", "*-x", "x\\", "${A}", "x-a "):
+            self.assertFalse(re.fullmatch(pattern, bad), bad)
 
     def test_the_two_templates_share_everything_but_the_api(self):
         rest, http = sam.load("rest"), sam.load("http")

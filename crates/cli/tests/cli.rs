@@ -684,6 +684,33 @@ fn dev_reads_no_file_that_nobody_named_and_its_help_says_so() {
 }
 
 #[test]
+fn d103_dev_overwrites_no_configuration_of_its_users() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mine, env_file) = (dir.path().join("x.toml"), dir.path().join("x.env"));
+    std::fs::copy(DEMO, &mine).unwrap();
+    std::fs::write(dir.path().join("x.env.cloakroom.toml"), "mine").unwrap();
+    let mut dev = cloakroom("dev --port 0");
+    let (code, _, err) = run(dev
+        .arg("--config")
+        .arg(&mine)
+        .arg("--env-file")
+        .arg(&env_file));
+    assert_eq!(code, 2);
+    assert!(
+        err.contains("x.env.cloakroom.toml") && err.contains("move that file"),
+        "{err}"
+    );
+    let kept = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+    assert_eq!(kept("x.env.cloakroom.toml"), "mine");
+    assert_eq!(kept("x.toml"), std::fs::read_to_string(DEMO).unwrap());
+
+    let dev = Dev::start("");
+    let given = std::fs::read_to_string(dev.env_file()).unwrap();
+    assert!(given.contains("functions.env.cloakroom.toml"), "{given}");
+    assert!(!dev.env_file().with_extension("toml").exists());
+}
+
+#[test]
 fn dev_says_which_secret_is_not_there() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("other.toml");

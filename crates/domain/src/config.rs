@@ -6,8 +6,10 @@
 
 mod authorizer;
 mod check;
+mod edge;
 mod provider;
 
+pub use edge::{Edge, may_be_allowed};
 pub use provider::{
     AssertionAudience, CallbackUri, ClaimMapping, ClientAuthentication, IdentityProviderConfig,
     PushedRequests, UnverifiedEmail,
@@ -35,6 +37,10 @@ pub struct Config {
     /// Which topology carries browser cookies to the authorizer.
     #[serde(default)]
     pub edge: Edge,
+    /// Request headers that pass CloudFront besides the standard ones, in lower case; `x-acme-*`
+    /// stands for all that begin so. The parameter `EdgeAllowHeaders` of the templates must agree.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edge_allow_headers: Vec<String>,
     /// Origins besides the issuer's whose pages may call `/api` with a token of their own
     /// (CORS). The session's cookie is for pages of the issuer's origin alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -71,17 +77,6 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
 }
 
-/// Which topology carries browser cookies to the authorizer.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[serde(rename_all = "lowercase")]
-pub enum Edge {
-    /// The authorizer sees the cookie itself; nothing is cached at the gateway.
-    #[default]
-    None,
-    /// A CloudFront function turns the cookie into `Authorization: Session …`.
-    Cloudfront,
-}
 
 /// The internal JWT.
 #[derive(Clone, Debug, Deserialize, Serialize)]

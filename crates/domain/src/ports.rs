@@ -218,6 +218,12 @@ pub trait Signer: Send + Sync {
         true
     }
 
+    /// How often KMS was asked so far: what is answered from memory, or not at all, takes
+    /// none of its time. `None` if every answer is one of KMS.
+    fn kms_calls(&self) -> Option<u64> {
+        None
+    }
+
     /// Data-key mode: whole days until the last key of the key set stops signing, as of
     /// the last time that the set was asked for. `None` if nothing ends.
     fn days_left(&self) -> Option<u64> {
@@ -294,6 +300,11 @@ impl From<StoreError> for SignError {
 
 /// Reads public keys. IAM: `kms:GetPublicKey`.
 pub trait PublicKeys: Send + Sync {
+    /// As [`Signer::kms_calls`].
+    fn kms_calls(&self) -> Option<u64> {
+        None
+    }
+
     /// As [`Signer::days_left`].
     fn days_left(&self) -> Option<u64> {
         None

@@ -415,6 +415,7 @@ fn topology(config: &Config, origin_secret: &str) -> Result<Edge, StartError> {
             Edge::CloudFront {
                 public_origin: config.issuer.clone(),
                 origin_secret: secret,
+                allow_headers: config.edge_allow_headers.clone(),
             }
         }
     })

@@ -6,6 +6,7 @@
 //! run over by those who ask whether it is back.
 
 use aws_lc_rs::rand;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -21,7 +22,10 @@ const LONGEST_REST: Duration = Duration::from_secs(8);
 
 /// Counts failures in a row.
 #[derive(Debug, Default)]
-pub(super) struct Breaker(Mutex<State>);
+pub(super) struct Breaker {
+    state: Mutex<State>,
+    asked: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -36,14 +40,19 @@ impl Breaker {
     pub(super) fn admits(&self) -> bool {
         let mut state = self.state();
         let now = Instant::now();
-        match state.probe_at {
-            None => true,
-            Some(at) if now < at => false,
-            Some(_) => {
-                state.probe_at = Some(now + state.rest());
-                true
-            }
+        if state.probe_at.is_some_and(|at| now < at) {
+            return false;
         }
+        if state.probe_at.is_some() {
+            state.probe_at = Some(now + state.rest());
+        }
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        true
+    }
+
+    /// How often the service was asked.
+    pub(super) fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// Says how it went.
@@ -61,7 +70,7 @@ impl Breaker {
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         // Two numbers are consistent wherever a panic may have left them.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -79,6 +79,13 @@ impl<S: ReadKeySet> JwtSigner<S> {
 }
 
 impl<S: ReadKeySet> Signer for JwtSigner<S> {
+    fn kms_calls(&self) -> Option<u64> {
+        match self {
+            Self::Kms(signer) => signer.kms_calls(),
+            Self::DataKey(signer) => signer.kms_calls(),
+        }
+    }
+
     fn is_remote(&self) -> bool {
         match self {
             Self::Kms(signer) => signer.is_remote(),
@@ -141,6 +148,13 @@ impl<S: ReadKeySet> JwtPublicKeys<S> {
 }
 
 impl<S: ReadKeySet> PublicKeys for JwtPublicKeys<S> {
+    fn kms_calls(&self) -> Option<u64> {
+        match self {
+            Self::Kms(keys) => keys.kms_calls(),
+            Self::DataKey(keys) => keys.kms_calls(),
+        }
+    }
+
     fn days_left(&self) -> Option<u64> {
         match self {
             Self::Kms(keys) => keys.days_left(),

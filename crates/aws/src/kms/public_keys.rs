@@ -102,6 +102,10 @@ impl KmsPublicKeys {
 }
 
 impl PublicKeys for KmsPublicKeys {
+    fn kms_calls(&self) -> Option<u64> {
+        Some(self.breaker.asked())
+    }
+
     async fn public_keys(&self) -> Result<Vec<PublicJwk>, SignError> {
         // Held while asking, so that one caller asks for all.
         let mut cached = self.cached.lock().await;

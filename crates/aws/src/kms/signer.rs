@@ -60,6 +60,10 @@ impl KmsSigner {
 }
 
 impl Signer for KmsSigner {
+    fn kms_calls(&self) -> Option<u64> {
+        Some(self.breaker.asked())
+    }
+
     async fn signing_key(&self, _: UnixTime) -> Result<SigningKey, SignError> {
         Ok(SigningKey {
             kid: self.kid.clone(),

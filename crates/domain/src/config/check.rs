@@ -40,6 +40,7 @@ pub(super) fn faults(config: &Config) -> Vec<String> {
             ));
         }
     }
+    super::edge::check(config, &mut fault);
     lifetimes(config, &mut fault);
     scopes("session.scopes", &config.session.scopes.0, &mut fault);
     names::names_and_paths(config, &mut fault);

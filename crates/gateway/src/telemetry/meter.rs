@@ -85,6 +85,22 @@ impl Meter {
         answer
     }
 
+    /// The same for what may be answered without a call.
+    async fn measure_if_asked<T, E: CallError>(
+        &self,
+        call: Call,
+        asked: impl Fn() -> Option<u64>,
+        answer: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        let (before, start) = (asked(), Instant::now());
+        let answer = answer.await;
+        if before.is_none() || asked() != before {
+            self.lock().add(call, start.elapsed());
+        }
+        self.note_throttling(&answer);
+        answer
+    }
+
     fn note_throttling<T, E: CallError>(&self, answer: &Result<T, E>) {
         if answer.as_ref().is_err_and(E::is_throttling) {
             self.lock().throttled += 1;
@@ -300,7 +316,8 @@ impl<T: Signer> Signer for Metered<T> {
     async fn sign(&self, key: &SigningKey, input: &[u8]) -> Result<Vec<u8>, SignError> {
         let signature = self.inner.sign(key, input);
         if self.inner.is_remote() {
-            self.meter.measure(Call::Sign, signature).await
+            let asked = || self.inner.kms_calls();
+            (self.meter.measure_if_asked(Call::Sign, asked, signature)).await
         } else {
             let signature = signature.await;
             self.meter.note_throttling(&signature);
@@ -311,8 +328,10 @@ impl<T: Signer> Signer for Metered<T> {
 
 impl<T: PublicKeys> PublicKeys for Metered<T> {
     async fn public_keys(&self) -> Result<Vec<PublicJwk>, SignError> {
+        let asked = || self.inner.kms_calls();
         let answer = self.inner.public_keys();
-        let keys = self.meter.measure(Call::PublicKeys, answer).await;
+        let keys = (self.meter).measure_if_asked(Call::PublicKeys, asked, answer);
+        let keys = keys.await;
         self.meter.note_days_left(self.inner.days_left());
         keys
     }
@@ -390,6 +409,9 @@ impl<T: Roots> Roots for Metered<T> {
         roots
     }
 }
+
+#[cfg(test)]
+mod remembered;
 
 #[cfg(test)]
 mod tests {

@@ -20,6 +20,8 @@ pub enum Edge {
         public_origin: String,
         /// By which the API knows CloudFront; marked as sensitive.
         origin_secret: HeaderValue,
+        /// `edge_allow_headers` of the configuration.
+        allow_headers: Vec<String>,
     },
 }
 
@@ -31,23 +33,9 @@ pub const SESSION_COOKIE: &str = "__Host-Http-cloakroom";
 /// `Authorization` (specs B-http-6).
 pub const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-cloakroom-token");
 
-/// Families of names under which services take an identity for vouched for (D39).
-const IDENTITIES: [&str; 5] = [
-    "x-amzn-oidc-",
-    "x-auth-request-",
-    "x-cloakroom-",
-    "x-internal-",
-    "x-user-",
-];
-
-/// The same, one by one.
-const IDENTITY: [&str; 5] = [
-    "remote-user",
-    "x-forwarded-email",
-    "x-forwarded-groups",
-    "x-forwarded-user",
-    "x-remote-user",
-];
+/// The script that is deployed. Its list of headers is read out of it; the rest of it is
+/// written here a second time.
+const SCRIPT: &str = include_str!("../../../../infra/edge/viewer-request.js");
 
 /// Names by which a framework behind us takes a request for one of another method (D25).
 const METHOD_OVERRIDES: [&str; 3] = [
@@ -82,8 +70,8 @@ impl EdgeRefusal {
 }
 
 /// Does to a viewer's request what the edge does. `Session` is nobody else's to write,
-/// on any path, nor is an identity, nor another method: what is `/api` may be spelled in
-/// more ways than one. Beyond that only `/api` is touched: everywhere else cookies and
+/// on any path, nor is another method, and no header passes that is not on the list: what is
+/// `/api` may be spelled in more ways than one. Beyond that only `/api` is touched: everywhere else cookies and
 /// `Authorization` (a client's own, at the token endpoint) pass.
 ///
 /// Before an HTTP API the token is renamed whatever the topology. On AWS nobody does so
@@ -99,7 +87,12 @@ pub fn apply(
     headers: &mut HeaderMap,
 ) -> Result<(), EdgeRefusal> {
     let is_api = path == "/api" || path.starts_with("/api/");
-    if let Edge::CloudFront { public_origin, .. } = edge {
+    if let Edge::CloudFront {
+        public_origin,
+        allow_headers,
+        ..
+    } = edge
+    {
         if headers
             .get_all(header::AUTHORIZATION)
             .iter()
@@ -116,12 +109,12 @@ pub fn apply(
         if is_api {
             admit(public_origin, headers)?;
         }
-        let claimed: Vec<_> = headers
+        let strange: Vec<_> = headers
             .keys()
-            .filter(|name| claims_identity(name))
+            .filter(|name| !is_allowed(name, allow_headers))
             .cloned()
             .collect();
-        for name in claimed {
+        for name in strange {
             headers.remove(name);
         }
     }
@@ -167,9 +160,24 @@ fn admit(public_origin: &str, headers: &mut HeaderMap) -> Result<(), EdgeRefusal
     Ok(())
 }
 
-fn claims_identity(name: &HeaderName) -> bool {
-    let spelled = spelling(name);
-    is_one_of(&IDENTITY, name) || IDENTITIES.iter().any(|each| spelled.starts_with(each))
+/// A name of the list, or one that begins as an entry with `*` at its end does. Cookies come
+/// apart from the headers at CloudFront, and were seen to before.
+fn is_allowed(name: &HeaderName, more: &[String]) -> bool {
+    let name = name.as_str();
+    let fits = |entry: &str| match entry.strip_suffix('*') {
+        Some(prefix) => name.starts_with(prefix),
+        None => name == entry,
+    };
+    let more = more.iter().map(String::as_str);
+    name == header::COOKIE || (!name.contains('_') && listed().chain(more).any(fits))
+}
+
+/// What `ALLOWED` of the script lists.
+fn listed() -> impl Iterator<Item = &'static str> {
+    let list = SCRIPT.split("const ALLOWED = (").nth(1);
+    let list = list.and_then(|rest| rest.split(").split").next());
+    let texts = list.unwrap_or_default().split('\'').skip(1).step_by(2);
+    texts.flat_map(str::split_whitespace)
 }
 
 fn is_one_of(names: &[&str], name: &HeaderName) -> bool {
@@ -252,6 +260,7 @@ mod tests {
     #[derive(Deserialize)]
     struct Vectors {
         public_origin: String,
+        allow_headers: String,
         vectors: Vec<Vector>,
     }
 
@@ -317,8 +326,14 @@ mod tests {
         let edge = Edge::CloudFront {
             public_origin: vectors.public_origin,
             origin_secret: HeaderValue::from_static("shown"),
+            allow_headers: vectors
+                .allow_headers
+                .split(' ')
+                .map(str::to_owned)
+                .collect(),
         };
         assert!(vectors.vectors.len() > 40);
+        assert!(listed().count() > 80);
         for Vector {
             name,
             api,
@@ -336,6 +351,26 @@ mod tests {
                 headers.sort();
             }
             assert_eq!(outcome(&edge, flavour, &path, &headers), expect, "{name}");
+        }
+    }
+
+    #[test]
+    fn d102_what_a_mapping_takes_off_passes_no_edge_and_cannot_be_allowed() {
+        for line in include_str!("../../../../infra/headers.txt").lines() {
+            let name = line.split(' ').next().unwrap_or_default();
+            let is_our_own = ["authorization", "cookie"].contains(&name);
+            if line.starts_with('#') || is_our_own {
+                continue;
+            }
+            let parsed = name.parse::<HeaderName>().unwrap();
+            assert!(!is_allowed(&parsed, &[]), "{name}");
+            assert!(!cloakroom_domain::config::may_be_allowed(name), "{name}");
+        }
+        for entry in listed() {
+            assert!(
+                !entry.contains('_') && entry == entry.to_lowercase(),
+                "{entry}"
+            );
         }
     }
 
@@ -389,6 +424,7 @@ mod tests {
         let edge = Edge::CloudFront {
             public_origin: "https://app.example.com".to_owned(),
             origin_secret: HeaderValue::from_static("shown"),
+            allow_headers: vec![],
         };
         for (edge, expected) in [(edge, vec!["shown"]), (Edge::None, vec!["a", "b"])] {
             let mut headers = header_map(&pairs(&[
@@ -406,6 +442,7 @@ mod tests {
         let edge = Edge::CloudFront {
             public_origin: "https://app.example.com".to_owned(),
             origin_secret: HeaderValue::from_static("shown"),
+            allow_headers: vec![],
         };
         let mut headers = header_map(&pairs(&[("x-csrf", "1")]));
         let cookie = [b"__Host-Http-cloakroom=cr_st_\xff".as_slice(), &[b'A'; 69]].concat();

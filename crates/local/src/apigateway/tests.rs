@@ -251,6 +251,7 @@ impl Got {
 fn cloudfront() -> Edge {
     Edge::CloudFront {
         public_origin: "https://app.example.com".to_owned(),
+        allow_headers: vec![],
         origin_secret: HeaderValue::from_static("shown"),
     }
 }

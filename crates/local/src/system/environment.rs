@@ -10,8 +10,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Makes the environment. With an `env_file`, writes it there, and the
-/// configuration as it is in force beside it: the functions read that file.
+/// With which a configuration begins that this module has written: no other is overwritten.
+const MARK: &str = "# Written by `cloakroom dev`, which overwrites it at each start.\n";
+
+/// Makes the environment. With an `env_file`, writes it there, and the configuration as it
+/// is in force into `<env_file>.cloakroom.toml`: the functions read that file.
 pub(super) fn write(
     config: &Config,
     backends: &Backends,
@@ -41,12 +44,17 @@ pub(super) fn write(
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .collect();
     let place = env_file
-        .map(|file| file.with_extension("toml"))
-        .or_else(|| data_dir.map(|dir| dir.join("cloakroom.toml")));
+        .map(|file| {
+            let mut name = file.as_os_str().to_owned();
+            name.push(".cloakroom.toml");
+            PathBuf::from(name)
+        })
+        .or_else(|| data_dir.map(|dir| dir.join("running.cloakroom.toml")));
     if let Some(place) = place {
         let text = toml::to_string(config).map_err(|error| StartError::Part(error.to_string()))?;
         let place = std::path::absolute(&place).unwrap_or(place);
-        write_private(&place, &text)?;
+        refuse_what_is_not_ours(&place)?;
+        write_private(&place, &[MARK, &text].concat())?;
         let place = place.to_string_lossy().into_owned();
         environment.insert("CLOAKROOM_CONFIG".to_owned(), place);
     }
@@ -60,6 +68,23 @@ pub(super) fn write(
         write_private(file, &text)?;
     }
     Ok(environment)
+}
+
+/// A file that somebody else wrote, or that cannot be read, stays as it is.
+fn refuse_what_is_not_ours(path: &Path) -> Result<(), StartError> {
+    let reason = match std::fs::read(path) {
+        Ok(text) if text.starts_with(MARK.as_bytes()) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Ok(_) => {
+            "`cloakroom dev` would write the configuration there, and did not write what is there now: move that file, or choose another --env-file or --data-dir"
+                .to_owned()
+        }
+        Err(error) => error.to_string(),
+    };
+    Err(StartError::File {
+        path: path.to_owned(),
+        reason,
+    })
 }
 
 /// It holds a secret, so it is nobody else's to read, from the first byte on.
@@ -84,4 +109,27 @@ fn write_private(path: &Path, text: &str) -> Result<(), StartError> {
     }
     let mut file = options.open(path).map_err(fault)?;
     file.write_all(text.as_bytes()).map_err(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn d103_a_configuration_that_somebody_else_wrote_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("functions.env.cloakroom.toml");
+        refuse_what_is_not_ours(&path).unwrap();
+        write_private(&path, &[MARK, "config_version = 1\n"].concat()).unwrap();
+        refuse_what_is_not_ours(&path).unwrap();
+        for text in ["config_version = 1\n", "", "# mine\n", &format!("\n{MARK}")] {
+            std::fs::write(&path, text).unwrap();
+            let refused = refuse_what_is_not_ours(&path).unwrap_err().to_string();
+            assert!(
+                refused.contains("functions.env.cloakroom.toml"),
+                "{refused}"
+            );
+            assert!(refused.contains("move that file"), "{refused}");
+        }
+    }
 }
