@@ -74,8 +74,22 @@ class Folding:
                     return not folded if isinstance(folded, bool) else {function: [folded]}
                 case "Fn::And" | "Fn::Or":
                     return self.junction(function, argument)
+                case "Fn::Join" | "Fn::Split" | "Fn::Select":
+                    return self.text_function(function, argument[0], self(argument[1]))
         parts = {key: self(part) for key, part in value.items()}
         return {key: part for key, part in parts.items() if part != NO_VALUE}
+
+    @staticmethod
+    def text_function(function: str, first, parts):
+        """The value of a function on texts, where all of them are known."""
+        match function:
+            case "Fn::Join" if isinstance(parts, list) and all(isinstance(part, str) for part in parts):
+                return first.join(parts)
+            case "Fn::Split" if isinstance(parts, str):
+                return parts.split(first)
+            case "Fn::Select" if isinstance(parts, list) and isinstance(parts[int(first)], str):
+                return parts[int(first)]
+        return {function: [first, parts]}
 
     @staticmethod
     def text(text: str) -> str:

@@ -268,13 +268,21 @@ USES = {
 }
 
 
+def names_roles(statement: dict) -> bool:
+    """Whether a statement is for the functions' own roles alone, by their names."""
+    named = statement.get("Condition", {}).get("ArnEquals", {}).get("aws:PrincipalArn", [])
+    roles = {f"<{function}Role.Arn>" for function in FUNCTIONS}
+    return bool(named) and set(as_list(named)) <= roles
+
+
 def loose_keys(resources: dict) -> list[str]:
     """Keys that the account may use, or that IAM alone could open."""
     wrong = []
     for name, key in of_type(resources, "AWS::KMS::Key").items():
         for statement in key["KeyPolicy"]["Statement"]:
             uses = USES & set(as_list(statement["Action"]))
-            if uses and any(principal.endswith(":root") for principal in principals(statement)):
+            by_account = any(principal.endswith(":root") for principal in principals(statement))
+            if uses and by_account and not names_roles(statement):
                 wrong.append(f"{name}: whoever IAM allows {sorted(uses)} may")
             if uses and "Condition" not in statement:
                 wrong.append(f"{name}: {sorted(uses)} by any algorithm, or for any system")
@@ -363,6 +371,12 @@ def unhelpful_refusals(resources: dict, cors: str | None = None) -> list[str]:
     return wrong
 
 
+def accepted(statement: dict) -> list[dict]:
+    """What WAF lets through: one secret, or two while it changes."""
+    statements = statement.get("OrStatement", {"Statements": [statement]})["Statements"]
+    return [one["ByteMatchStatement"] for one in statements]
+
+
 def open_hostname(kind: str, resources: dict) -> list[str]:
     """Ways to the API past the edge (D69)."""
     if "Distribution" not in resources:
@@ -380,20 +394,27 @@ def open_hostname(kind: str, resources: dict) -> list[str]:
     if kind == "http":
         # No WAF stands before it: the authorizer has to know the secret.
         known = function_environment(resources, "Authorizer").get("CLOAKROOM_ORIGIN_SECRET", "")
-        if secret.get("x-origin-verify") != known or not known.startswith("{{resolve:secretsmanager:"):
+        values = known.split(",")
+        if secret.get("x-origin-verify") not in values or not all(
+            value.startswith("{{resolve:secretsmanager:") for value in values
+        ):
             wrong.append("the API does not tell CloudFront from others")
         if ".execute-api." in api["DomainName"]:
             wrong.append("nothing can guard the hostname of an HTTP API")
         return wrong
     blocks = [
-        rule["Statement"]["NotStatement"]["Statement"]["ByteMatchStatement"]
+        accepted(rule["Statement"]["NotStatement"]["Statement"])
         for rule in resources.get("WebAcl", {"Properties": {"Rules": []}})["Properties"]["Rules"]
         if "NotStatement" in rule["Statement"] and "Block" in rule["Action"]
     ]
     guarded = any(
-        block["SearchString"] == secret.get(block["FieldToMatch"]["SingleHeader"]["Name"])
-        and block["PositionalConstraint"] == "EXACTLY"
-        and block["SearchString"].startswith("{{resolve:secretsmanager:")
+        any(match["SearchString"] == secret.get("x-origin-verify") for match in block)
+        and all(
+            match["FieldToMatch"] == {"SingleHeader": {"Name": "x-origin-verify"}}
+            and match["PositionalConstraint"] == "EXACTLY"
+            and match["SearchString"].startswith("{{resolve:secretsmanager:")
+            for match in block
+        )
         for block in blocks
     )
     if not guarded or "WebAclAssociation" not in resources:
@@ -454,6 +475,8 @@ def loose_edge(resources: dict) -> list[str]:
 
 def frail_table(template: dict, resources: dict) -> list[str]:
     """What the table must have, whatever is chosen."""
+    if "Table" not in resources:
+        return []
     table = resources["Table"]["Properties"]
     wrong = []
     if [key["AttributeName"] for key in table["KeySchema"]] != ["pk", "sk"]:

@@ -20,7 +20,7 @@ ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 
 # Stacks whose rights are put together: a team chooses one of them. A data-key stack is deployed twice.
 CHOICES = (
-    *({"JwtAlgorithm": algorithm} for algorithm in ALGORITHMS),
+    *({"JwtAlgorithmA": algorithm} for algorithm in ALGORITHMS),
     *({"ClientKeyAlgorithm": algorithm} for algorithm in ALGORITHMS),
     {"SigningMode": "data-key"},
     {"SigningMode": "data-key", "KeysetPublicKey": "MFkw"},

@@ -64,6 +64,9 @@ class Walk:
                 case "Fn::If":
                     self.condition(part[0])
                     self(part[1:])
+                case "DeploymentPreference":
+                    # How the alias moves, and no property of a function.
+                    pass
                 case "Condition" if isinstance(part, str):
                     self.condition(part)
                 case _:

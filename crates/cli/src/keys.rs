@@ -151,6 +151,7 @@ pub(crate) async fn run(place: &Place, command: &Command) -> Result<Answer, Fail
 pub(crate) fn places(settings: &Settings) -> KeyPlaces {
     KeyPlaces {
         signing_keys: settings.signing_keys.clone(),
+        signing_algorithms: settings.signing_algorithms.clone(),
         wrapping_key: settings.wrapping_key.clone(),
         keyset_key: settings.keyset_key.clone(),
         keyset_public_key: settings.keyset_public_key.clone(),

@@ -36,6 +36,9 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::RS256, Self::PS256, Self::ES256, Self::EdDsa];
+
     /// The `alg`.
     pub const fn name(self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ use crate::arns::is_key_arn;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
 use cloakroom_domain::config::{Config, SigningMode};
+use cloakroom_domain::jwt::Algorithm;
 use cloakroom_domain::time::UnixTime;
 use cloakroom_domain::token::sha256;
 use std::collections::{BTreeMap, HashMap};
@@ -106,6 +107,8 @@ pub struct Settings {
     pub table: String,
     /// KMS keys of the JWTs: the first signs, the others stay published.
     pub signing_keys: Vec<String>,
+    /// The algorithm of each signing key; empty: `jwt.algorithm` of the configuration.
+    pub signing_algorithms: Vec<Algorithm>,
     /// KMS MAC keys: the first seals, the others still open.
     pub mac_keys: Vec<String>,
     /// KMS key with which we authenticate to identity providers.
@@ -130,20 +133,23 @@ pub struct Settings {
     pub stack: String,
 }
 
-/// The secret that CloudFront shows, as its SHA-256: it is generated.
+/// The secret that CloudFront shows, as its SHA-256: it is generated. While it changes,
+/// there are two.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct OriginSecret([u8; 32]);
+pub struct OriginSecret(Vec<[u8; 32]>);
 
 impl OriginSecret {
-    /// Hashes the secret.
-    pub fn new(secret: &str) -> Self {
-        Self(sha256(secret.as_bytes()))
+    /// Hashes the secrets, which commas separate.
+    pub fn new(secrets: &str) -> Self {
+        let each = secrets.split(',').map(str::trim);
+        let each = each.filter(|secret| !secret.is_empty());
+        Self(each.map(|secret| sha256(secret.as_bytes())).collect())
     }
 
-    /// Whether this is it. How long the comparison of two digests takes tells nothing of
-    /// the secret.
+    /// Whether this is one of them. How long the comparison of two digests takes tells
+    /// nothing of the secret.
     pub fn is(&self, shown: &str) -> bool {
-        Self::new(shown) == *self
+        self.0.contains(&sha256(shown.as_bytes()))
     }
 }
 
@@ -159,9 +165,12 @@ impl Settings {
             needs,
             faults: Vec::new(),
         };
+        let table = reader.text(Need::Table);
+        let signing_keys = reader.keys(Need::SigningKeys);
         let settings = Self {
-            table: reader.text(Need::Table),
-            signing_keys: reader.keys(Need::SigningKeys),
+            table,
+            signing_algorithms: reader.algorithms(signing_keys.len()),
+            signing_keys,
             mac_keys: reader.keys(Need::MacKeys),
             client_key: reader.key(Need::ClientKey),
             wrapping_key: reader.key(Need::WrappingKey),
@@ -201,7 +210,13 @@ pub fn load(source: &impl Source, needs: &[Need]) -> Result<(Settings, Config), 
             .collect(),
     };
     match (Settings::read(source, &needs), config) {
-        (Ok(settings), Ok(config)) => Ok((settings, config)),
+        (Ok(settings), Ok(mut config)) => {
+            // The algorithm belongs to the key: it changes with the key that signs.
+            if let Some(algorithm) = settings.signing_algorithms.first() {
+                config.jwt.algorithm = *algorithm;
+            }
+            Ok((settings, config))
+        }
         (Err(mut one), Err(other)) => {
             one.0.extend(other.0);
             Err(one)
@@ -276,6 +291,26 @@ impl<S: Source> Reader<'_, S> {
         keys
     }
 
+    /// One for each of `keys` keys, in their order.
+    fn algorithms(&mut self, keys: usize) -> Vec<Algorithm> {
+        const NAME: &str = "CLOAKROOM_SIGNING_ALGORITHMS";
+        let text = present(self.source, NAME).unwrap_or_default();
+        let named = |name: &str| {
+            Algorithm::ALL
+                .into_iter()
+                .find(|one| one.name() == name.trim())
+        };
+        let algorithms: Vec<_> = text.split(',').filter_map(named).collect();
+        let complete = algorithms.len() == keys && text.split(',').count() == keys;
+        if !text.is_empty() && !complete {
+            self.fault(
+                NAME,
+                "must be one of RS256, PS256, ES256, EdDSA for each key of CLOAKROOM_SIGNING_KEYS, separated by commas",
+            );
+        }
+        algorithms
+    }
+
     fn der(&mut self, name: &str) -> Vec<u8> {
         let text = present(self.source, name).unwrap_or_default();
         BASE64
@@ -337,203 +372,4 @@ fn present(source: &impl Source, name: &str) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const KEY: &str = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd";
-    const EVERYTHING: [Need; 3] = [Need::Table, Need::SigningKeys, Need::MacKeys];
-
-    fn source(values: &[(&str, &str)]) -> BTreeMap<String, String> {
-        values
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect()
-    }
-
-    fn faults(values: &[(&str, &str)], needs: &[Need]) -> Vec<String> {
-        Settings::read(&source(values), needs).unwrap_err().0
-    }
-
-    #[test]
-    fn a_complete_environment_is_read() {
-        let two = format!("{KEY}, {KEY}2");
-        let settings = Settings::read(
-            &source(&[
-                ("CLOAKROOM_TABLE", "cloakroom"),
-                ("CLOAKROOM_SIGNING_KEYS", &two),
-                ("CLOAKROOM_MAC_KEYS", KEY),
-                ("CLOAKROOM_NOT_BEFORE", "1700000000"),
-                ("CLOAKROOM_LOG", "debug"),
-            ]),
-            &EVERYTHING,
-        )
-        .unwrap();
-        assert_eq!(settings.table, "cloakroom");
-        assert_eq!(settings.signing_keys, [KEY.to_owned(), format!("{KEY}2")]);
-        assert_eq!(settings.mac_keys, [KEY]);
-        assert_eq!(settings.not_before, UnixTime(1_700_000_000));
-        assert_eq!(settings.log, Level::DEBUG);
-        assert_eq!(settings.client_key, "");
-        assert_eq!(settings.stack, "cloakroom");
-    }
-
-    #[test]
-    fn what_is_not_needed_may_be_absent() {
-        let settings = Settings::read(&source(&[]), &[]).unwrap();
-        assert_eq!(settings.not_before, UnixTime(0));
-        assert_eq!(settings.log, Level::INFO);
-    }
-
-    #[test]
-    fn every_fault_is_reported_at_once_and_no_value() {
-        let faults = faults(
-            &[
-                ("CLOAKROOM_SIGNING_KEYS", "canary-key"),
-                ("CLOAKROOM_MAC_KEYS", " "),
-                ("CLOAKROOM_NOT_BEFORE", "canary-time"),
-                ("CLOAKROOM_LOG", "canary-level"),
-                ("CLOAKROOM_STACK", "canary\"stack"),
-            ],
-            &EVERYTHING,
-        );
-        assert_eq!(
-            faults,
-            [
-                "CLOAKROOM_TABLE is not set",
-                "CLOAKROOM_SIGNING_KEYS must be ARNs of KMS keys, separated by commas",
-                "CLOAKROOM_MAC_KEYS is not set",
-                "CLOAKROOM_NOT_BEFORE must be a number of seconds",
-                "CLOAKROOM_LOG must be one of error, warn, info, debug, trace",
-                "CLOAKROOM_STACK must be the name of a CloudFormation stack",
-            ]
-        );
-    }
-
-    #[test]
-    fn only_the_arn_of_a_key_will_do() {
-        assert!(is_key_arn(KEY));
-        assert!(is_key_arn(
-            "arn:aws-cn:kms:cn-north-1:111122223333:key/mrk-1"
-        ));
-        for other in [
-            "",
-            "1234abcd",
-            "alias/jwt",
-            "arn:aws:kms:eu-central-1:111122223333:alias/jwt",
-            "arn:aws:kms:eu-central-1:111122223333:key/",
-            "arn:aws:s3:eu-central-1:111122223333:key/1234abcd",
-        ] {
-            assert!(!is_key_arn(other), "{other}");
-        }
-        let one_empty = format!("{KEY},");
-        assert_eq!(faults(&[("CLOAKROOM_MAC_KEYS", &one_empty)], &[]).len(), 1);
-    }
-
-    #[test]
-    fn the_mode_says_which_keys_a_function_needs() {
-        let path =
-            std::env::temp_dir().join(format!("cloakroom-modes-{}.toml", std::process::id()));
-        let text = "config_version = 1\nissuer = \"https://a.example\"\n[jwt]\nmode = ";
-        let needs = |mode: &str, need: Need| {
-            std::fs::write(&path, format!("{text}\"{mode}\"\n")).unwrap();
-            let file = path.to_str().unwrap();
-            load(&source(&[("CLOAKROOM_CONFIG", file)]), &[need])
-                .unwrap_err()
-                .0
-        };
-        let kms = ["CLOAKROOM_SIGNING_KEYS is not set"];
-        assert_eq!(needs("kms", Need::ToSign), kms);
-        assert_eq!(needs("kms", Need::ToPublish), kms);
-        assert_eq!(
-            needs("data-key", Need::ToSign),
-            [
-                "CLOAKROOM_TABLE is not set",
-                "CLOAKROOM_WRAPPING_KEY is not set",
-                "CLOAKROOM_KEYSET_KEY is not set"
-            ]
-        );
-        assert_eq!(
-            needs("data-key", Need::ToPublish),
-            [
-                "CLOAKROOM_TABLE is not set",
-                "CLOAKROOM_KEYSET_KEY is not set"
-            ]
-        );
-        std::fs::remove_file(path).unwrap();
-    }
-
-    #[test]
-    fn the_secret_that_cloudfront_shows_is_known_by_its_hash() {
-        let secret = |text: &str| {
-            let settings = Settings::read(&source(&[("CLOAKROOM_ORIGIN_SECRET", text)]), &[]);
-            settings.unwrap().origin_secret
-        };
-        assert_eq!(secret(""), None);
-        let known = secret("shown").unwrap();
-        assert!(known.is("shown"));
-        for other in ["", "show", "shown ", "Shown"] {
-            assert!(!known.is(other), "{other}");
-        }
-        assert!(!format!("{known:?}").contains("shown"));
-    }
-
-    #[test]
-    fn the_public_half_of_the_key_sets_key_is_der_in_base64() {
-        let settings = |text: &str| {
-            Settings::read(&source(&[("CLOAKROOM_KEYSET_PUBLIC_KEY", text)]), &[])
-                .map(|settings| settings.keyset_public_key)
-        };
-        // With padding, as `base64` writes it, and without, as environment files take it.
-        assert_eq!(settings("MFk=").unwrap(), [0x30, 0x59]);
-        assert_eq!(settings("MFk").unwrap(), [0x30, 0x59]);
-        assert!(settings("").unwrap().is_empty());
-        assert_eq!(
-            settings("MF=k").unwrap_err().faults(),
-            ["CLOAKROOM_KEYSET_PUBLIC_KEY must be a public key: DER in base64"]
-        );
-    }
-
-    #[test]
-    fn a_missing_file_is_a_fault_without_its_path_beside_those_of_the_environment() {
-        let error = load(
-            &source(&[("CLOAKROOM_CONFIG", "/nonexistent/canary.toml")]),
-            &[Need::Table],
-        )
-        .unwrap_err();
-        assert_eq!(
-            error.faults(),
-            [
-                "CLOAKROOM_TABLE is not set",
-                "CLOAKROOM_CONFIG: the file cannot be read"
-            ]
-        );
-        assert!(!error.to_string().contains("canary"));
-    }
-
-    #[test]
-    fn the_issuer_of_the_environment_replaces_that_of_the_file() {
-        let path =
-            std::env::temp_dir().join(format!("cloakroom-settings-{}.toml", std::process::id()));
-        std::fs::write(
-            &path,
-            "config_version = 1\nissuer = \"https://file.example\"\n",
-        )
-        .unwrap();
-        let path = path.to_str().unwrap();
-        let issuer =
-            |values: &[(&str, &str)]| load_config(&source(values)).map(|config| config.issuer);
-        let from_file = issuer(&[("CLOAKROOM_CONFIG", path)]);
-        let replaced = issuer(&[
-            ("CLOAKROOM_CONFIG", path),
-            ("CLOAKROOM_ISSUER", "https://environment.example"),
-        ]);
-        let refused = issuer(&[
-            ("CLOAKROOM_CONFIG", path),
-            ("CLOAKROOM_ISSUER", "http://canary.example"),
-        ]);
-        std::fs::remove_file(path).unwrap();
-        assert_eq!(from_file.as_deref(), Ok("https://file.example"));
-        assert_eq!(replaced.as_deref(), Ok("https://environment.example"));
-        assert!(!refused.unwrap_err().to_string().contains("canary"));
-    }
-}
+mod tests;

@@ -22,6 +22,7 @@ async fn main() -> Result<(), StartFailure> {
     start.step("clients");
     let places = KeyPlaces {
         signing_keys: settings.signing_keys,
+        signing_algorithms: settings.signing_algorithms,
         wrapping_key: settings.wrapping_key,
         keyset_key: settings.keyset_key,
         keyset_public_key: settings.keyset_public_key,

@@ -21,6 +21,7 @@ async fn main() -> Result<(), StartFailure> {
     let kms = kms::Client::new(&sdk);
     let places = KeyPlaces {
         signing_keys: settings.signing_keys,
+        signing_algorithms: settings.signing_algorithms,
         wrapping_key: settings.wrapping_key,
         keyset_key: settings.keyset_key,
         keyset_public_key: settings.keyset_public_key,

@@ -4,6 +4,7 @@
 use super::{Client, DataKeyPublicKeys, DataKeySigner, KeySets, KmsPublicKeys, KmsSigner};
 use cloakroom_domain::config::{Config, SigningMode};
 use cloakroom_domain::jwk::PublicJwk;
+use cloakroom_domain::jwt::Algorithm;
 use cloakroom_domain::ports::{Clock, PublicKeys, ReadKeySet, SignError, Signer, SigningKey};
 use cloakroom_domain::time::UnixTime;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use std::sync::Arc;
 pub struct KeyPlaces {
     /// `kms` mode: the first signs, the others stay published.
     pub signing_keys: Vec<String>,
+    /// `kms` mode: the algorithm of each of them; empty: the configured one of the first.
+    pub signing_algorithms: Vec<Algorithm>,
     /// `data-key` mode: what wraps them.
     pub wrapping_key: String,
     /// `data-key` mode: what signs the key set.
@@ -25,6 +28,12 @@ pub struct KeyPlaces {
 }
 
 impl KeyPlaces {
+    /// With which algorithm the first key of `kms` mode signs.
+    fn algorithm(&self, config: &Config) -> Algorithm {
+        let of_key = self.signing_algorithms.first().copied();
+        of_key.unwrap_or(config.jwt.algorithm)
+    }
+
     fn sets<S: ReadKeySet>(&self, config: &Config, client: &Client, store: S) -> KeySets<S> {
         KeySets::new(
             store,
@@ -53,7 +62,11 @@ impl<S: ReadKeySet> JwtSigner<S> {
         match config.jwt.mode {
             SigningMode::Kms => {
                 let arn = places.signing_keys.first().cloned().unwrap_or_default();
-                Self::Kms(KmsSigner::new(client.clone(), arn, config.jwt.algorithm))
+                Self::Kms(KmsSigner::new(
+                    client.clone(),
+                    arn,
+                    places.algorithm(config),
+                ))
             }
             SigningMode::DataKey => Self::DataKey(Box::new(DataKeySigner::new(
                 places.sets(config, client, store),
@@ -134,11 +147,14 @@ impl<S: ReadKeySet> JwtPublicKeys<S> {
         clock: Arc<dyn Clock>,
     ) -> Self {
         match config.jwt.mode {
-            SigningMode::Kms => Self::Kms(KmsPublicKeys::new(
-                client.clone(),
-                places.signing_keys.clone(),
-                config.jwt.algorithm,
-            )),
+            SigningMode::Kms => Self::Kms(
+                KmsPublicKeys::new(
+                    client.clone(),
+                    places.signing_keys.clone(),
+                    places.algorithm(config),
+                )
+                .of_algorithms(places.signing_algorithms.clone()),
+            ),
             SigningMode::DataKey => Self::DataKey(DataKeyPublicKeys::new(
                 places.sets(config, client, store),
                 clock,

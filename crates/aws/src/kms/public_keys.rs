@@ -31,6 +31,7 @@ pub struct KmsPublicKeys {
     client: Client,
     arns: Vec<String>,
     algorithm: Algorithm,
+    algorithms: Vec<Algorithm>,
     cached: Mutex<Option<KeySet>>,
     breaker: Breaker,
 }
@@ -49,9 +50,17 @@ impl KmsPublicKeys {
             client,
             arns,
             algorithm,
+            algorithms: Vec::new(),
             cached: Mutex::new(None),
             breaker: Breaker::default(),
         }
+    }
+
+    /// The same, with the algorithm of each key. A key whose algorithm is not said is
+    /// published with one that its kind can do.
+    #[must_use]
+    pub fn of_algorithms(self, algorithms: Vec<Algorithm>) -> Self {
+        Self { algorithms, ..self }
     }
 
     /// The same of one key, if there is an ARN: not every system has such a key.
@@ -65,7 +74,7 @@ impl KmsPublicKeys {
         }
         let mut keys = Vec::with_capacity(self.arns.len());
         for (position, arn) in self.arns.iter().enumerate() {
-            match self.read(arn, position == 0).await {
+            match self.read(arn, &self.candidates(position)).await {
                 Ok(key) => keys.push(key),
                 Err(error) => {
                     self.breaker.report(false);
@@ -77,7 +86,16 @@ impl KmsPublicKeys {
         Ok(keys)
     }
 
-    async fn read(&self, arn: &str, signs: bool) -> Result<PublicJwk, SignError> {
+    /// The algorithms that the key at a position may be published with, best first.
+    fn candidates(&self, position: usize) -> Vec<Algorithm> {
+        match self.algorithms.get(position) {
+            Some(algorithm) => vec![*algorithm],
+            None if position == 0 => vec![self.algorithm],
+            None => [&[self.algorithm], OTHERS].concat(),
+        }
+    }
+
+    async fn read(&self, arn: &str, algorithms: &[Algorithm]) -> Result<PublicJwk, SignError> {
         let output = self
             .client
             .get_public_key()
@@ -91,9 +109,8 @@ impl KmsPublicKeys {
         }
         let spki = output.public_key().map(Blob::as_ref).unwrap_or_default();
         let jwk = |algorithm| PublicJwk::from_spki(spki, algorithm, &kms_key_id(arn)).ok();
-        let others: &[Algorithm] = if signs { &[] } else { OTHERS };
-        std::iter::once(&self.algorithm)
-            .chain(others)
+        algorithms
+            .iter()
             .find_map(|algorithm| jwk(*algorithm))
             .ok_or(SignError::Unacceptable(
                 "the public key does not fit the algorithm",

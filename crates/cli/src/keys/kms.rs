@@ -6,6 +6,7 @@ use crate::place::Aws;
 use crate::{Answer, print, sessions};
 use cloakroom_aws::kms::{KmsPublicKeys, create_signing_key, creation_time};
 use cloakroom_domain::config::Config;
+use cloakroom_domain::jwt::Algorithm;
 use cloakroom_domain::keyset::{lead, tail};
 use cloakroom_domain::ports::PublicKeys;
 use cloakroom_domain::time::UnixTime;
@@ -42,7 +43,7 @@ pub(super) async fn list(
     config: &Config,
     json: bool,
 ) -> Result<Answer, Failure> {
-    let rows = rows(aws, &settings.signing_keys, config).await?;
+    let rows = rows(aws, settings, config).await?;
     if json {
         print::json(&serde_json::json!({ "mode": "kms", "keys": rows }));
     } else {
@@ -59,7 +60,7 @@ pub(super) async fn rotate(
     config: &Config,
     args: &Rotate,
 ) -> Result<Answer, Failure> {
-    let rows = rows(aws, &settings.signing_keys, config).await?;
+    let rows = rows(aws, settings, config).await?;
     let new = match &args.new_key {
         Some(arn) if settings.signing_keys.contains(arn) => {
             return Err(Failure::new(
@@ -68,7 +69,7 @@ pub(super) async fn rotate(
         }
         // A key that cannot do it must not become the first.
         Some(arn) => {
-            public_keys(aws, std::slice::from_ref(arn), config).await?;
+            public_keys(aws, std::slice::from_ref(arn), &[], config).await?;
             Some(arn.clone())
         }
         None if args.create => Some(create_signing_key(&aws.kms, config.jwt.algorithm).await?),
@@ -183,8 +184,9 @@ fn no_next() -> Failure {
 
 /// The keys in their order. The first signs; one that is younger is the next, one
 /// that is older has signed before.
-async fn rows(aws: &Aws, arns: &[String], config: &Config) -> Result<Vec<Row>, Failure> {
-    let keys = public_keys(aws, arns, config).await?;
+async fn rows(aws: &Aws, settings: &Settings, config: &Config) -> Result<Vec<Row>, Failure> {
+    let arns = &settings.signing_keys;
+    let keys = public_keys(aws, arns, &settings.signing_algorithms, config).await?;
     let mut rows: Vec<Row> = Vec::with_capacity(arns.len());
     for (key, arn) in keys.iter().zip(arns) {
         let created_at = creation_time(&aws.kms, arn).await?;
@@ -205,9 +207,11 @@ async fn rows(aws: &Aws, arns: &[String], config: &Config) -> Result<Vec<Row>, F
 async fn public_keys(
     aws: &Aws,
     arns: &[String],
+    algorithms: &[Algorithm],
     config: &Config,
 ) -> Result<Vec<cloakroom_domain::jwk::PublicJwk>, Failure> {
-    let keys = KmsPublicKeys::new(aws.kms.clone(), arns.to_vec(), config.jwt.algorithm);
+    let keys = KmsPublicKeys::new(aws.kms.clone(), arns.to_vec(), config.jwt.algorithm)
+        .of_algorithms(algorithms.to_vec());
     Ok(keys.public_keys().await?)
 }
 
