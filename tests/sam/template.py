@@ -169,7 +169,10 @@ class Resolver:
                     return argument[0].join(str(part) for part in self(argument[1]))
                 case "Fn::Select":
                     index, parts = argument
-                    return self(parts)[int(index)]
+                    parts = self(parts)
+                    if int(index) >= len(parts):
+                        raise ValueError(f"part {index} of {parts} does not exist")
+                    return parts[int(index)]
                 case "Fn::Split":
                     return self(argument[1]).split(argument[0])
                 case "Fn::FindInMap":
