@@ -58,6 +58,10 @@ def metric_math(template: dict) -> None:
             del template["Resources"][name]
 
 
+def code_deploy(template: dict) -> None:
+    template["Globals"]["Function"].pop("DeploymentPreference", None)
+
+
 def operations(template: dict):
     """Every operation of the API's document, with the item that holds it."""
     for item in template["Resources"]["Api"]["Properties"]["DefinitionBody"]["paths"].values():
@@ -163,6 +167,14 @@ ALL = (
         probes.lacks_metric_math,
     ),
     Adaptation(
+        "code-deploy",
+        "CodeDeploy is no known service: aliases move at once, as with DeploymentPreference=AllAtOnce; how they move "
+        "is judged on the transformed template (tests/sam/test_grants.py)",
+        ("rest", "http"),
+        code_deploy,
+        probes.lacks_code_deploy,
+    ),
+    Adaptation(
         "any-method",
         "an imported x-amazon-apigateway-any-method is dropped: each verb gets the operation",
         ("rest",),
@@ -257,5 +269,7 @@ def under_test(template: dict) -> str:
     properties = {
         key: value for key, value in template["Resources"]["Api"]["Properties"].items() if key != "DefinitionBody"
     }
-    rest = {key: value for key, value in template.items() if key != "Resources"}
+    rest = {key: value for key, value in template.items() if key not in ("Resources", "Globals")}
+    function = template["Globals"]["Function"]
+    rest["Globals"] = {key: value for key, value in function.items() if key != "DeploymentPreference"}
     return json.dumps([kept, api, properties, rest], sort_keys=True)

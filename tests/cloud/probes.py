@@ -78,6 +78,10 @@ def lacks_metric_math() -> bool:
         return True
 
 
+def lacks_code_deploy() -> bool:
+    return refuses("AWS::CodeDeploy::Application", {"ComputePlatform": "Lambda"})
+
+
 MOCK = {"type": "mock", "httpMethod": "GET", "uri": "", "requestTemplates": {"application/json": '{"statusCode": 200}'}}
 
 
