@@ -77,7 +77,6 @@ pub struct Config {
     pub routes: Vec<RouteConfig>,
 }
 
-
 /// The internal JWT.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
