@@ -174,12 +174,11 @@ impl FamilyRecord {
     }
 }
 
-impl TokenEntry {
-    /// Whether it was redeemed so lately that its pair is given again though it is in use.
-    pub fn was_just_redeemed(&self, now: UnixTime) -> bool {
-        self.redeemed_at
-            .is_some_and(|at| !at.plus(HEALING_SECONDS).has_passed(now))
-    }
+/// Whether a token was redeemed so lately that its pair is given again though it is in use.
+/// When it was is when its pair was made, which the pair's seals say: the clear
+/// `redeemed_at` could be anything after somebody wrote to the table.
+pub fn is_within_grace(pair_made_at: UnixTime, now: UnixTime) -> bool {
+    !pair_made_at.plus(HEALING_SECONDS).has_passed(now)
 }
 
 /// A token as it is stored.
@@ -197,7 +196,7 @@ pub struct TokenEntry {
     pub meta: Sealed,
     /// When it was first accepted, if that matters.
     pub used_at: Option<UnixTime>,
-    /// When it was redeemed.
+    /// When it was redeemed. Clear: for people who look into the table, decides nothing.
     pub redeemed_at: Option<UnixTime>,
     /// The pair that it was redeemed for, sealed under this token. Of a token that is
     /// redeemed for nothing: what tells its redemption from any other.

@@ -4,7 +4,10 @@ use crate::claims::UserClaims;
 use crate::config::{Config, IdentityProviderConfig};
 use crate::delegation::Delegation;
 use crate::dpop::{Confirmation, Thumbprint};
-use crate::family::{FamilyId, FamilyKind, FamilyRecord, FamilyState, TokenEntry, TokenState};
+use crate::family::{
+    FamilyId, FamilyKind, FamilyRecord, FamilyState, TokenEntry, TokenState, is_within_grace,
+};
+use crate::pad;
 use crate::ports::{Entropy, EntropyError};
 use crate::scope::ScopeSet;
 use crate::seal::{OpenError, Purpose, RootKey, RootKeys, Sealed, SealingKey};
@@ -391,7 +394,7 @@ impl<E: Entropy> Sealer<'_, E> {
     ///
     /// When there is no entropy.
     pub fn meta(&self, digest: TokenDigest, meta: &TokenMeta) -> Result<Sealed, EntropyError> {
-        let plain = Zeroizing::new(serde_json::to_vec(meta).map_err(|_| EntropyError)?);
+        let plain = pad::json(meta, pad::META).ok_or(EntropyError)?;
         self.data_key.seal(
             &plain,
             self.family,
@@ -407,7 +410,7 @@ impl<E: Entropy> Sealer<'_, E> {
     ///
     /// When there is no entropy.
     pub fn grant(&self, grant: &Grant, claims_version: u64) -> Result<Sealed, EntropyError> {
-        let plain = Zeroizing::new(serde_json::to_vec(grant).map_err(|_| EntropyError)?);
+        let plain = pad::json(grant, pad::GRANT).ok_or(EntropyError)?;
         self.data_key.seal(
             &plain,
             self.family,
@@ -485,7 +488,7 @@ pub fn outlived_pair(
 ) -> Option<TokenDigest> {
     let predecessor = meta.successor_of?;
     let entry = record.tokens.get(&predecessor)?;
-    (entry.successor.is_some() && !entry.was_just_redeemed(now)).then_some(predecessor)
+    (entry.successor.is_some() && !is_within_grace(meta.issued_at, now)).then_some(predecessor)
 }
 
 /// Under which name a family remembers a used refresh token. One that is bound to a key

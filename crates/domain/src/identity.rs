@@ -11,6 +11,7 @@ use crate::family::{
 };
 use crate::grant::{self, Opened, TokenFault};
 use crate::jwt::{self, AccessClaims, Jwt, SigningInput};
+use crate::pad;
 use crate::ports::{Entropy, EntropyError, SignError, Signer, SigningKey, StoreError, World};
 use crate::seal::{Purpose, RootKeys, Sealed};
 use crate::time::UnixTime;
@@ -20,7 +21,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use cloakroom_jose::json;
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroize;
 
 /// Why we cannot tell; for logs and metrics alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -338,7 +339,7 @@ impl Minted {
             exp: self.expires_at,
             jwt: self.jwt.expose().to_owned(),
         };
-        let plain = Zeroizing::new(serde_json::to_vec(&slot).map_err(|_| EntropyError)?);
+        let plain = pad::json(&slot, pad::SLOT).ok_or(EntropyError)?;
         slot.jwt.zeroize();
         let Opened {
             data_key, digest, ..

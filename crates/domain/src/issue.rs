@@ -19,7 +19,7 @@ use crate::dpop::{self, Confirmation, Proof, ProofError, ProofFault, Thumbprint}
 use crate::ended;
 use crate::family::{
     Change, Condition, FamilyId, FamilyKind, FamilyRecord, FamilyState, MAX_SPENT, MAX_TOKENS,
-    TokenEntry, TokenState, Transition,
+    TokenEntry, TokenState, Transition, is_within_grace,
 };
 use crate::grant::{self, Grant, Opened, Sealer, TokenFault, TokenMeta, TokenPair, new_family};
 use crate::ports::{
@@ -915,10 +915,13 @@ fn heal(
         .and_then(|token| record.tokens.get(&token.digest()));
     let unused = access.is_some_and(|entry| entry.used_at.is_none())
         && refresh.is_some_and(|entry| entry.state == TokenState::Live);
-    if !unused && !entry.was_just_redeemed(now) {
+    let meta = match grant::open_meta(record, &pair.access, &opened.data_key) {
+        Err(TokenFault::Unknown) => return Ok(Refresh::Reused),
+        meta => meta?,
+    };
+    if !unused && !is_within_grace(meta.issued_at, now) {
         return Ok(Refresh::Reused);
     }
-    let meta = grant::open_meta(record, &pair.access, &opened.data_key)?;
     // The same pair is bound to the same key, or to none.
     if meta.key() != key {
         return Err(GrantFault::Key.into());

@@ -24,6 +24,7 @@ pub mod jwk;
 pub mod jwt;
 pub mod keyset;
 pub mod login;
+mod pad;
 pub mod policy;
 pub mod ports;
 pub mod scope;

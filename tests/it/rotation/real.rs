@@ -221,9 +221,19 @@ impl Family {
         record.tokens.clear();
         let mut pairs: Vec<TokenPair> = Vec::new();
         let mut entries = Vec::new();
+        let mut made_at = UnixTime(BORN);
         for pair in model.pairs.iter().flatten() {
-            // The live token is the newest pair's, so each pair replaced the one before.
-            let access = meta(TokenKind::Access, pairs.last());
+            // The live token is the newest pair's, so each pair replaced the one before, and
+            // was made when that was redeemed.
+            let access = TokenMeta {
+                issued_at: made_at,
+                ..meta(TokenKind::Access, pairs.last())
+            };
+            made_at = match pair.refresh {
+                Refresh::Used { at, .. } => ago(at),
+                Refresh::Outlived => ago(RULES.window),
+                Refresh::Live | Refresh::Dropped => UnixTime(BORN),
+            };
             let (access, mut access_entry) = sealer.token(&access).unwrap();
             let refresh = meta(TokenKind::Refresh, None);
             let (refresh, refresh_entry) = sealer.token(&refresh).unwrap();

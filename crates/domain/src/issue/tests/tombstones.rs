@@ -106,3 +106,36 @@ async fn a_tombstone_that_cannot_be_read_is_not_taken_for_none() {
     }
     desk.refresh(refresh_of(&pair)).await.unwrap();
 }
+
+/// D99: a writer of the table who sets the clear `redeemed_at` to a moment that suits them.
+#[tokio::test]
+async fn d99_a_redemption_that_is_said_to_be_in_the_future_is_as_old_as_it_is() {
+    for moment in [
+        Some(0),
+        Some(NOW + 100),
+        Some(NOW + 12),
+        Some(9_223_372_036_854_775_807),
+        None,
+    ] {
+        let desk = Desk::new();
+        let pair = desk.pair().await;
+        let next = desk.refresh(refresh_of(&pair)).await.unwrap();
+        desk.use_access(&next);
+        let tamper = || {
+            let token = refresh_of(&pair);
+            desk.store.tamper(token.family(), |record| {
+                let entry = record.tokens.get_mut(&token.digest()).unwrap();
+                entry.redeemed_at = moment.map(UnixTime);
+            });
+        };
+        tamper();
+        // Within the grace period the pair is given again, whatever the table says.
+        let again = desk.refresh(refresh_of(&pair)).await.unwrap();
+        assert_eq!(again.pair.access.expose(), next.pair.access.expose());
+        desk.clock.advance(10);
+        tamper();
+        let reused = fault(desk.refresh(refresh_of(&pair)).await);
+        assert_eq!(reused, GrantFault::Reused, "{moment:?}");
+        assert_eq!(desk.state(&pair), FamilyState::Revoked);
+    }
+}
