@@ -8,6 +8,7 @@
 
 use cloakroom_domain::config::Config;
 use cloakroom_domain::dpop::{self, Occasion};
+use cloakroom_domain::target::Reading;
 use cloakroom_domain::time::UnixTime;
 use cloakroom_domain::token::OpaqueToken;
 use cloakroom_gateway::authorizer::AuthorizerEvent;
@@ -150,6 +151,7 @@ fn proof(bytes: &[u8]) {
     let occasion = Occasion {
         method: "GET",
         path: "/api/orders",
+        reading: Reading::Routed,
         token: None,
     };
     assert!(dpop::judge(&config(), text, &occasion, UnixTime(1_800_000_000)).is_err());

@@ -168,8 +168,8 @@ fn is_allowed(name: &HeaderName, more: &[String]) -> bool {
         Some(prefix) => name.starts_with(prefix),
         None => name == entry,
     };
-    let more = more.iter().map(String::as_str);
-    name == header::COOKIE || (!name.contains('_') && listed().chain(more).any(fits))
+    let is_listed = || listed().any(fits) || more.iter().any(|entry| fits(entry));
+    name == header::COOKIE || (!name.contains('_') && is_listed())
 }
 
 /// What `ALLOWED` of the script lists.
