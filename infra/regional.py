@@ -17,7 +17,10 @@ HERE = Path(__file__).resolve().parent
 # From which template each is made.
 VARIANTS = {"regional.yaml": "template.yaml", "regional-http-api.yaml": "http-api.yaml"}
 # The parameters that are gone, and what they were.
-FIXED = {"Edge": "none", "EdgeAllowHeaders": "", "Spa": "false", "OriginDomainName": "", "OriginSecretVersion": ""}
+FIXED = {
+    "Edge": "none", "EdgeAllowHeaders": "", "Spa": "false", "OriginDomainName": "",
+    "OriginSecretVersion": "", "OriginSecretAlso": "",
+}
 HEADER = """\
 # Made from infra/{source} by `make generate`: edit that file, not this one.
 #

@@ -268,21 +268,13 @@ USES = {
 }
 
 
-def names_roles(statement: dict) -> bool:
-    """Whether a statement is for the functions' own roles alone, by their names."""
-    named = statement.get("Condition", {}).get("ArnEquals", {}).get("aws:PrincipalArn", [])
-    roles = {f"<{function}Role.Arn>" for function in FUNCTIONS}
-    return bool(named) and set(as_list(named)) <= roles
-
-
 def loose_keys(resources: dict) -> list[str]:
     """Keys that the account may use, or that IAM alone could open."""
     wrong = []
     for name, key in of_type(resources, "AWS::KMS::Key").items():
         for statement in key["KeyPolicy"]["Statement"]:
             uses = USES & set(as_list(statement["Action"]))
-            by_account = any(principal.endswith(":root") for principal in principals(statement))
-            if uses and by_account and not names_roles(statement):
+            if uses and any(principal.endswith(":root") for principal in principals(statement)):
                 wrong.append(f"{name}: whoever IAM allows {sorted(uses)} may")
             if uses and "Condition" not in statement:
                 wrong.append(f"{name}: {sorted(uses)} by any algorithm, or for any system")

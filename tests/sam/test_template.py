@@ -41,7 +41,6 @@ CHOICES = {
             "ProvisionedConcurrency": "2",
             "SigningKeys": "A,B",
             "MacKeys": "B,A",
-            "RolePrefix": "cloakroom-prod",
             "DeploymentPreference": "Canary10Percent5Minutes",
             "Spa": "true",
             "VpcLinkId": "vpclink1",
@@ -247,7 +246,7 @@ class Templates(unittest.TestCase):
         for kind, chosen in (("rest", {}), ("http", HOST | OWN_DOMAIN | ORIGIN)):
             template = sam.transformed(kind)
             for first, second in ((old, new), (new, old)):
-                resources = sam.resolve(template, chosen | {"OriginSecretVersion": f"{first},{second}"})
+                resources = sam.resolve(template, chosen | {"OriginSecretVersion": first, "OriginSecretAlso": second})
                 config = resources["Distribution"]["Properties"]["DistributionConfig"]
                 (shown,) = (origin for origin in config["Origins"] if origin["Id"] == "api")
                 self.assertEqual([one["HeaderValue"] for one in shown["OriginCustomHeaders"]], [value(first)])

@@ -291,7 +291,7 @@ impl<S: Source> Reader<'_, S> {
         keys
     }
 
-    /// One for each of `keys` keys, in their order.
+    /// One for each of `keys` keys, in their order; a single one is of all of them.
     fn algorithms(&mut self, keys: usize) -> Vec<Algorithm> {
         const NAME: &str = "CLOAKROOM_SIGNING_ALGORITHMS";
         let text = present(self.source, NAME).unwrap_or_default();
@@ -300,12 +300,16 @@ impl<S: Source> Reader<'_, S> {
                 .into_iter()
                 .find(|one| one.name() == name.trim())
         };
-        let algorithms: Vec<_> = text.split(',').filter_map(named).collect();
-        let complete = algorithms.len() == keys && text.split(',').count() == keys;
+        let mut algorithms: Vec<_> = text.split(',').filter_map(named).collect();
+        if let ([only], false) = (algorithms.as_slice(), text.contains(',')) {
+            algorithms = vec![*only; keys];
+        }
+        let named = text.split(',').count();
+        let complete = algorithms.len() == keys && (named == keys || named == 1);
         if !text.is_empty() && !complete {
             self.fault(
                 NAME,
-                "must be one of RS256, PS256, ES256, EdDSA for each key of CLOAKROOM_SIGNING_KEYS, separated by commas",
+                "must be one of RS256, PS256, ES256, EdDSA, or one for each key of CLOAKROOM_SIGNING_KEYS, separated by commas",
             );
         }
         algorithms

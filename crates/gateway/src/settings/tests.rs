@@ -208,16 +208,17 @@ fn each_signing_key_has_an_algorithm_or_none_has() {
     };
     assert_eq!(read(""), Ok(vec![]));
     assert_eq!(read("ES256,RS256"), Ok(vec![ES256, RS256]));
+    assert_eq!(read("ES256"), Ok(vec![ES256, ES256]));
     assert_eq!(read("PS256, EdDSA"), Ok(vec![PS256, EdDsa]));
     for wrong in [
-        "RS256",
+        "HS256",
         "RS256,ES256,RS256",
         "RS256,HS256",
         "RS256,none",
         "rs256,ES256",
         "RS256,",
     ] {
-        let fault = "CLOAKROOM_SIGNING_ALGORITHMS must be one of RS256, PS256, ES256, EdDSA for each key of CLOAKROOM_SIGNING_KEYS, separated by commas";
+        let fault = "CLOAKROOM_SIGNING_ALGORITHMS must be one of RS256, PS256, ES256, EdDSA, or one for each key of CLOAKROOM_SIGNING_KEYS, separated by commas";
         assert_eq!(
             read(wrong),
             Err(SettingsError(vec![fault.to_owned()])),
