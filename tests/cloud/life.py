@@ -298,7 +298,7 @@ def main() -> int:
         with World(options.folder, options.emulator) as world:
             life.prepare(world)
             life.say("the emulator runs")
-            for name, run in steps.chosen(options.steps, options.template):
+            for name, run in steps.chosen(options.steps, life):
                 if not life.step(name, run) and name in steps.NEEDED:
                     break
             life.traffic.stop()

@@ -56,3 +56,29 @@ def kept_answers(life):
 
     expect("how long answers are kept", kept, {0, 7})
     return TRANSLATOR, "AuthorizerTtl=7 is in the document that the stage serves"
+
+
+def canary(life):
+    """What CloudFormation is told for `DeploymentPreference`: by which CodeDeploy moves each alias, and what takes it
+    back."""
+    from life import Failed, expect
+
+    document = sam.transform(life.written())
+    aliases = {name: one for name, one in document["Resources"].items() if one["Type"] == "AWS::Lambda::Alias"}
+    for preference, configuration in (
+        ("AllAtOnce", "CodeDeployDefault.LambdaAllAtOnce"),
+        ("Canary10Percent5Minutes", "CodeDeployDefault.LambdaCanary10Percent5Minutes"),
+    ):
+        resources = sam.resolve(document, life.stack.parameters | {"DeploymentPreference": preference})
+        groups = sam.of_type(resources, "AWS::CodeDeploy::DeploymentGroup")
+        expect("a group for each alias", len(groups), len(aliases))
+        for group in groups.values():
+            expect("how requests move", group["DeploymentConfigName"], configuration)
+            if not group.get("AlarmConfiguration", {}).get("Alarms"):
+                raise Failed("no alarm takes a deployment back")
+    for name, alias in aliases.items():
+        update = alias.get("UpdatePolicy", {}).get("CodeDeployLambdaAliasUpdate", {})
+        group = update.get("DeploymentGroupName", {}).get("Ref")
+        if document["Resources"].get(group, {}).get("Type") != "AWS::CodeDeploy::DeploymentGroup":
+            raise Failed(f"{name} is not moved by CodeDeploy")
+    return TRANSLATOR, f"{len(aliases)} aliases move by CodeDeploy, all at once or Canary10Percent5Minutes, with alarms"
