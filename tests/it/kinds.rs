@@ -754,7 +754,12 @@ fn ours(event: &AuthorizerEvent<'_>) -> Reading {
 const READ_BY_US_ALONE: [&str; 2] = ["http-2-null-maps", "rest-request-control-characters"];
 
 /// Paths that we do not take at their word, because others might read them otherwise.
-const NOT_PLAIN: [&str; 2] = ["function-url-dot-segments", "function-url-encoded-path"];
+const NOT_PLAIN: [&str; 4] = [
+    "function-url-dot-segments",
+    "function-url-encoded-path",
+    "load-balancer-wildcard-path",
+    "rest-request-wildcard-path",
+];
 
 #[test]
 fn our_reading_of_every_sample_agrees_with_the_types_of_aws() {

@@ -294,7 +294,7 @@ async fn forward_auth(mark: &str) {
         let (status, seen) = place.ask("GET", target, &good).await;
         assert_eq!((status, seen.len()), (200, 1), "{mark} {target}");
         assert!(
-            seen[0].starts_with(&format!("GET {target} HTTP/1.1")),
+            seen[0].starts_with(&format!("GET {target} HTTP/1.")),
             "{}",
             seen[0]
         );

@@ -19,6 +19,8 @@ pub struct Reach {
     pub path: String,
     /// What `path` also covers, though other routes, or none, are there.
     pub except: Vec<String>,
+    /// Whether the route takes every method.
+    pub is_any: bool,
 }
 
 impl Reach {
@@ -55,10 +57,12 @@ fn of(
     plain: &Policy,
 ) -> Reach {
     let path = written(&pattern.0, str::to_owned);
+    let is_any = route.method == "ANY";
     if pattern.is_literal() {
         return Reach {
             path,
             except: Vec::new(),
+            is_any,
         };
     }
     let mut except = longer(&pattern.0);
@@ -75,7 +79,11 @@ fn of(
     if except.len() > MOST_EXCEPTIONS || bytes > MOST_BYTES || except.contains(&path) {
         return Reach::default();
     }
-    Reach { path, except }
+    Reach {
+        path,
+        except,
+        is_any,
+    }
 }
 
 /// The path with more segments than it has: one `*` that spans a slash. Those that a greedy

@@ -3,7 +3,7 @@
 use super::arn::MethodArn;
 use super::credential::{SUBPROTOCOL, offers_subprotocol};
 use super::event::{AuthorizerEvent, EventKind};
-use super::statement::{self, Statement};
+use super::statement::{self, METHODS, Statement};
 use crate::entry::FunctionFailure;
 use cloakroom_domain::authorize::Allowed;
 use cloakroom_domain::jwt::Jwt;
@@ -177,7 +177,7 @@ impl Answer<'_> {
             // It has one policy per connection, and no other route is asked about.
             EventKind::WebSocket => Some(vec![Statement::allow(stage())]),
             EventKind::RestToken => one_verdict(arn, settings.one_verdict),
-            _ => statement::route(arn, &allowed.reach),
+            kind => statement::route(arn, &allowed.reach, kind.is_http_api()),
         };
         if let Some(statements) = widest {
             let document = self.iam(event, statements)?;
@@ -372,9 +372,6 @@ fn one_verdict(arn: &MethodArn<'_>, routes: &[(String, String)]) -> Option<Vec<S
         .collect::<Option<Vec<_>>>()?;
     (!resources.is_empty()).then(|| vec![Statement::allow(resources)])
 }
-
-/// What `ANY` stands for.
-const METHODS: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
 
 /// Typical size of an answer in bytes.
 const LENGTH: usize = 2 * 1024;

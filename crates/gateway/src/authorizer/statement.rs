@@ -52,9 +52,25 @@ impl Statement {
 /// Allows one route alone: its path with `*` for its variables, but for what that also
 /// covers. `None` if the requested path itself would not be allowed so, or the route has no
 /// such path.
-pub(super) fn route(arn: &MethodArn<'_>, reach: &Reach) -> Option<Vec<Statement>> {
+///
+/// It is about the requested method, or about all that an `ANY` route takes where the key of
+/// the gateway's cache (`by_route_key`) does not hold the method either.
+pub(super) fn route(
+    arn: &MethodArn<'_>,
+    reach: &Reach,
+    by_route_key: bool,
+) -> Option<Vec<Statement>> {
     let (method, path) = (arn.method(), arn.whole_path());
-    let allow = || Some(Statement::allow(vec![arn.covering(&method, &reach.path)?]));
+    let methods = if by_route_key && reach.is_any && METHODS.contains(&&*method) {
+        METHODS.to_vec()
+    } else {
+        vec![&*method]
+    };
+    let covering = |path: &str| -> Option<Vec<_>> {
+        let all = methods.iter().map(|method| arn.covering(method, path));
+        all.collect()
+    };
+    let allow = || Some(Statement::allow(covering(&reach.path)?));
     if !reach.has_wildcards() {
         return (reach.path == path).then(allow)?.map(|allow| vec![allow]);
     }
@@ -64,12 +80,8 @@ pub(super) fn route(arn: &MethodArn<'_>, reach: &Reach) -> Option<Vec<Statement>
         return None;
     }
     let mut statements = vec![allow()?];
-    let except: Option<Vec<_>> = reach
-        .except
-        .iter()
-        .map(|path| arn.covering(&method, path))
-        .collect();
-    let except = except?;
+    let except: Option<Vec<_>> = reach.except.iter().map(|path| covering(path)).collect();
+    let except = except?.concat();
     if !except.is_empty() {
         statements.push(Statement::deny(except));
     }
@@ -79,6 +91,9 @@ pub(super) fn route(arn: &MethodArn<'_>, reach: &Reach) -> Option<Vec<Statement>
     });
     Some(statements)
 }
+
+/// What `ANY` stands for. `*` in its place would span into the path.
+pub(super) const METHODS: [&str; 7] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"];
 
 /// Allows the requested path alone.
 pub(super) fn path(arn: &MethodArn<'_>) -> Option<Vec<Statement>> {

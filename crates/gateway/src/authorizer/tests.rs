@@ -123,6 +123,7 @@ fn reach(path: &str, except: &[&str]) -> std::sync::Arc<Reach> {
     std::sync::Arc::new(Reach {
         path: path.to_owned(),
         except: except.iter().map(|path| (*path).to_owned()).collect(),
+        is_any: false,
     })
 }
 

@@ -72,9 +72,13 @@ fn asks(policy: &Policy, method: &str, path: &str) -> Option<String> {
 }
 
 fn answer(policy: &Policy, method: &str, path: &str) -> Option<Value> {
+    answer_to(policy, method, path, false)
+}
+
+fn answer_to(policy: &Policy, method: &str, path: &str, by_route_key: bool) -> Option<Value> {
     let arn = arn(method, path);
     let entry = policy.entry(method, path)?;
-    let statements = route(&arn, &entry.reach).or_else(|| super::path(&arn))?;
+    let statements = route(&arn, &entry.reach, by_route_key).or_else(|| super::path(&arn))?;
     Some(serde_json::to_value(&statements).unwrap())
 }
 
@@ -128,6 +132,11 @@ fn d77_the_policy_is_about_the_route_that_was_found() {
     assert!(evaluates(&rest, "POST", "/api/x/z"));
     assert!(!evaluates(&rest, "POST", "/api/orders"));
     assert!(!evaluates(&rest, "GET", "/api/x/z"));
+    // An HTTP API keeps answers by the key of the route, which is `ANY` here.
+    let rest = answer_to(&policy, "POST", "/api/x/y", true).unwrap();
+    assert!(evaluates(&rest, "GET", "/api/x/z"));
+    assert!(!evaluates(&rest, "GET", "/api/orders"));
+    assert!(!evaluates(&rest, "GET", "/api/items/7"));
 }
 
 #[test]
@@ -236,6 +245,7 @@ proptest! {
         routes in any_routes(),
         first in prop::collection::vec(any_asked(), 6),
         later in prop::collection::vec(any_asked(), 12),
+        by_route_key in any::<bool>(),
     ) {
         let routes: Vec<_> = routes.iter().map(|(m, p, r)| (*m, p.as_str(), *r)).collect();
         let policy = Policy::new(&config(&routes));
@@ -248,7 +258,7 @@ proptest! {
         };
         for (method, path) in &first {
             let Some(role) = fresh(method, path) else { continue };
-            let Some(kept) = answer(&policy, method, path) else { continue };
+            let Some(kept) = answer_to(&policy, method, path, by_route_key) else { continue };
             prop_assert!(evaluates(&kept, method, path), "{method} {path}: {kept}");
             // The holder has this one role.
             for (method, path) in &later {
