@@ -412,7 +412,7 @@ async fn every_graph_of_the_dashboard_is_fed() {
         assert!(fed, "nobody feeds {metric} of {function}");
         graphs += 1;
     }
-    assert_eq!(graphs, 7);
+    assert_eq!(graphs, 8);
 }
 
 #[tokio::test(flavor = "multi_thread")]
