@@ -8,6 +8,7 @@ use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use cloakroom_domain::ports::Clock as _;
+use cloakroom_jose::json;
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, redirect};
 use serde_json::Value;
@@ -90,10 +91,12 @@ impl<'a> CloudWatch<'a> {
             failed("it cannot be reached; check the network and AWS_ENDPOINT_URL_CLOUDWATCH")
         })?;
         let status = answer.status();
-        let answer: Value = answer.json().await.unwrap_or_default();
+        let answer = answer.bytes().await.unwrap_or_default();
+        let answer = json::to_serde_json(&answer);
         if status == StatusCode::OK {
-            return Ok(answer);
+            return answer.map_err(|_| failed("its answer is not JSON"));
         }
+        let answer = answer.unwrap_or_default();
         // `namespace#Code`; the message could quote the request.
         let code = answer
             .get("__type")
