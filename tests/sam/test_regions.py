@@ -30,6 +30,7 @@ WITHOUT_EDGE = {
 GLOBAL = ("AWS::CloudFront::", "AWS::IAM::", "AWS::CloudWatch::Dashboard", "AWS::S3::Bucket")
 # Names of other things, and names that need only be unique within another resource of the stack.
 NOT_OWN = {
+    ("AWS::CodeDeploy::DeploymentGroup", "DeploymentConfigName"),
     ("AWS::ApiGateway::BasePathMapping", "DomainName"),
     ("AWS::ApiGateway::DomainName", "DomainName"),
     ("AWS::ApiGateway::Stage", "StageName"),
