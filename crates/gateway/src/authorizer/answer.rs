@@ -185,13 +185,11 @@ impl Answer<'_> {
                 return Ok(document);
             }
         }
-        match statement::path(arn) {
-            Some(statements) => self.iam(event, statements),
-            None => {
-                let subject_tag = Some(subject_tag);
-                Self::Forbid { subject_tag }.iam(event, vec![Statement::deny(stage())])
-            }
+        if let Some(statements) = statement::path(arn) {
+            return self.iam(event, statements);
         }
+        let subject_tag = Some(subject_tag);
+        Self::Forbid { subject_tag }.iam(event, vec![Statement::deny(stage())])
     }
 
     fn simple(self, event: &AuthorizerEvent<'_>) -> serde_json::Result<Vec<u8>> {

@@ -48,7 +48,7 @@ fn contains(json: &[u8], text: &str) -> bool {
 
 fn same(ours: Value<'_, '_>, theirs: &serde_json::Value) -> bool {
     let rounded = |ours: &str| ours.parse::<f64>().unwrap();
-    let is_alike = match theirs {
+    match theirs {
         serde_json::Value::Null => ours.is_null(),
         serde_json::Value::Bool(theirs) => ours.as_bool() == Some(*theirs),
         serde_json::Value::String(theirs) => {
@@ -69,8 +69,7 @@ fn same(ours: Value<'_, '_>, theirs: &serde_json::Value) -> bool {
                     .iter()
                     .all(|(name, theirs)| ours.get(name).is_some_and(|ours| same(ours, theirs)))
         }),
-    };
-    is_alike
+    }
 }
 
 fn refusal(json: impl AsRef<[u8]>) -> Option<Error> {
@@ -245,6 +244,12 @@ fn d88_numbers_are_kept_as_they_are_written() {
     }
 }
 
+#[derive(Debug, Deserialize)]
+struct One {
+    #[expect(dead_code, reason = "only whether it is read counts")]
+    a: u64,
+}
+
 #[test]
 fn whatever_derives_deserialize_is_read() {
     #[derive(Debug, Deserialize, PartialEq)]
@@ -286,11 +291,6 @@ fn whatever_derives_deserialize_is_read() {
     }
     assert!(from_slice::<Vec<Choice>>(br#"[{"wrapped":7,"unit":null}]"#).is_err());
     assert!(from_slice::<(bool, char)>(br#"[true,"c",1]"#).is_err());
-    #[derive(Debug, Deserialize)]
-    struct One {
-        #[expect(dead_code, reason = "only whether it is read counts")]
-        a: u64,
-    }
     assert!(serde_json::from_slice::<One>(b"[1]").is_ok());
     assert!(from_slice::<One>(b"[1]").is_err());
     assert!(from_slice::<One>(br#"{"a":1}"#).is_ok());

@@ -55,9 +55,16 @@ fn config(routes: &[(&str, &str, u8)]) -> Config {
         "config_version = 1\nissuer = \"https://app.example.com\"\n[[audiences]]\nid = \"a\"\n"
             .to_owned();
     for (method, path, role) in routes {
-        text += &format!(
-            "[[routes]]\nmethod = \"{method}\"\npath = \"{path}\"\naudience = \"a\"\nroles = [\"r{role}\"]\n"
-        );
+        for line in [
+            "[[routes]]".to_owned(),
+            format!("method = \"{method}\""),
+            format!("path = \"{path}\""),
+            "audience = \"a\"".to_owned(),
+            format!("roles = [\"r{role}\"]"),
+        ] {
+            text.push_str(&line);
+            text.push('\n');
+        }
     }
     Config::parse(&text).unwrap()
 }
