@@ -14,6 +14,7 @@ use cloakroom_domain::config::Edge;
 use cloakroom_domain::keyset::Rotation;
 use cloakroom_domain::ports::Clock;
 use cloakroom_local::apigateway::Flavour;
+use cloakroom_local::faults::Backend::{DynamoDb, Kms};
 use cloakroom_local::faults::{Backend, Fault, Faults};
 use cloakroom_local::system::{DEMO_CONFIG, Options, System, TABLE};
 use cloakroom_tests::bench::runtime_api::{Answer, RuntimeApi};
@@ -364,7 +365,7 @@ fn bare(line: &str) {
 }
 
 /// All seals of an item, changed at one place.
-fn change_seals(item: &table::Item, change: fn(&mut Vec<u8>)) -> table::Item {
+fn change_seals(item: &table::Item, change: fn(&mut [u8])) -> table::Item {
     use aws_sdk_dynamodb::primitives::Blob;
     use aws_sdk_dynamodb::types::AttributeValue;
     let changed = item.iter().map(|(name, value)| {
@@ -382,13 +383,13 @@ fn change_seals(item: &table::Item, change: fn(&mut Vec<u8>)) -> table::Item {
     changed.collect()
 }
 
-fn flip_last(sealed: &mut Vec<u8>) {
+fn flip_last(sealed: &mut [u8]) {
     if let Some(last) = sealed.last_mut() {
         *last ^= 1;
     }
 }
 
-fn version_of_tomorrow(sealed: &mut Vec<u8>) {
+fn version_of_tomorrow(sealed: &mut [u8]) {
     if let Some(version) = sealed.first_mut() {
         *version = 200;
     }
@@ -457,7 +458,6 @@ async fn kms_mode(flavour: Flavour) -> Map<String, Value> {
         );
     }
 
-    use Backend::{DynamoDb, Kms};
     let faults = [
         ("signing key disabled", Kms, Fault::KeyDisabled, "Sign"),
         ("kms throttles", Kms, Fault::Throttling, "Sign"),
@@ -501,7 +501,7 @@ async fn kms_mode(flavour: Flavour) -> Map<String, Value> {
     this.minute("five csrf", async |this| cross_site_logouts(this, 5).await)
         .await;
     this.minute("sixty csrf", async |this| {
-        cross_site_logouts(this, 60).await
+        cross_site_logouts(this, 60).await;
     })
     .await;
 
@@ -568,7 +568,7 @@ async fn written_items(this: &mut Recorder) {
     for (name, change, statuses, metric) in [
         (
             "seals broken",
-            flip_last as fn(&mut Vec<u8>),
+            flip_last as fn(&mut [u8]),
             [401, 200, 400, 401],
             "SealsBroken",
         ),
@@ -668,7 +668,6 @@ async fn judge(kind: &str, minutes: Map<String, Value>) {
     input.write_all(recording.as_bytes()).await.unwrap();
     drop(input);
     let output = child.wait_with_output().await.unwrap();
-    println!("{}", String::from_utf8_lossy(&output.stdout));
     assert!(
         output.status.success(),
         "{}",

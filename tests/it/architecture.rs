@@ -95,7 +95,7 @@ fn product() -> Vec<(String, String)> {
             }
             if path.is_dir() {
                 folders.push(path);
-            } else if name.ends_with(".rs") {
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
                 let text = fs::read_to_string(&path).unwrap();
                 let (code, _) = text.split_once("#[cfg(test)]\n").unwrap_or((&text, ""));
                 let path = path.strip_prefix(root).unwrap().to_string_lossy();

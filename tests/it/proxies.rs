@@ -120,7 +120,8 @@ async fn balanced(function: &Arc<dyn Function>, head: &str) -> String {
         answer["statusDescription"].as_str().unwrap()
     );
     for (name, values) in answer["multiValueHeaders"].as_object().unwrap() {
-        text += &format!("{name}: {}\r\n", values[0].as_str().unwrap());
+        let value = values[0].as_str().unwrap();
+        text = text + name + ": " + value + "\r\n";
     }
     text + &format!(
         "content-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -225,7 +226,7 @@ impl Place {
         let mut text =
             format!("{method} {target} HTTP/1.1\r\nHost: app.example.com\r\nConnection: close\r\n");
         for (name, value) in headers {
-            text += &format!("{name}: {value}\r\n");
+            text = text + name + ": " + value + "\r\n";
         }
         stream.write_all((text + "\r\n").as_bytes()).await.unwrap();
         let (head, _) = message(&mut stream).await;

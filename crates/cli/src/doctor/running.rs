@@ -161,7 +161,8 @@ mod tests {
 
     #[test]
     fn each_difference_is_named_and_no_value() {
-        let cases: [(&str, fn(&mut Function)); 5] = [
+        type Change = fn(&mut Function);
+        let cases: [(&str, Change); 5] = [
             ("CLOAKROOM_ISSUER", |live| {
                 live.variables
                     .insert("CLOAKROOM_ISSUER".to_owned(), "secret".to_owned());

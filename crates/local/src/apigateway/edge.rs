@@ -261,7 +261,8 @@ mod tests {
     struct Vectors {
         public_origin: String,
         allow_headers: String,
-        vectors: Vec<Vector>,
+        #[serde(rename = "vectors")]
+        list: Vec<Vector>,
     }
 
     #[derive(Deserialize)]
@@ -332,7 +333,7 @@ mod tests {
                 .map(str::to_owned)
                 .collect(),
         };
-        assert!(vectors.vectors.len() > 40);
+        assert!(vectors.list.len() > 40);
         assert!(listed().count() > 80);
         for Vector {
             name,
@@ -340,7 +341,7 @@ mod tests {
             path,
             headers,
             mut expect,
-        } in vectors.vectors
+        } in vectors.list
         {
             let flavour = match api.as_str() {
                 "rest" => Flavour::Rest,
