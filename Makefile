@@ -89,7 +89,7 @@ generate: $(VENV_READY) ## infra/regional*.yaml, from the whole templates (a tes
 	$(VENV)/bin/python infra/regional.py
 
 .PHONY: lint
-lint: $(DENY) $(VENV_READY) $(NODE_READY) ## formatting, clippy, dependency direction, licences and bans, workflows
+lint: $(DENY) $(VENV_READY) $(NODE_READY) $(CHECKOV) ## formatting, clippy, dependency direction, licences and bans, workflows
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	@# Without its adapters a function's lib must still build, or it names one.
@@ -100,11 +100,8 @@ lint: $(DENY) $(VENV_READY) $(NODE_READY) ## formatting, clippy, dependency dire
 	$(DENY) --locked check --hide-inclusion-graph bans licenses sources
 	CARGO_DENY=$(CURDIR)/$(DENY) $(VENV)/bin/python -m unittest discover -s tests/deny
 	$(VENV)/bin/zizmor --quiet --offline .github
-	node tests/workflows.mjs
-
-.PHONY: lint-templates
-lint-templates: $(VENV_READY) $(CHECKOV) ## checkov on the templates, against infra/accepted-findings.yaml
 	cd tests/sam && ../../$(VENV)/bin/python lint.py $(CURDIR)/$(CHECKOV)
+	node tests/workflows.mjs
 
 .PHONY: advisories
 advisories: $(DENY) ## vulnerable, yanked or abandoned crates (needs github.com)
