@@ -696,7 +696,11 @@ const KNOWN: [&str; 9] = [
 ];
 
 /// What is not there, and why.
-const ELSEWHERE: [(&str, &str); 9] = [
+const ELSEWHERE: [(&str, &str); 10] = [
+    (
+        "login_hint is too long or has control characters",
+        "no row yet: said of a request that no browser writes",
+    ),
     (
         "access_denied",
         "told to the client in tests/it/oauth/authorize and in tests/oauth",
