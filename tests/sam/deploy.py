@@ -155,7 +155,10 @@ def deploy(order: dict) -> dict:
     for function in sam.FUNCTIONS:
         # moto resolves intrinsic functions by its own lights: the two must agree.
         deployed = functions.get_function_configuration(FunctionName=made[function][1])
-        theirs = but_for_keys(deployed["Environment"]["Variables"])
+        # In a list that is joined, moto writes AWS::NoValue as "None"; CloudFormation leaves it out.
+        theirs = {
+            name: value.replace(",None", "") for name, value in but_for_keys(deployed["Environment"]["Variables"]).items()
+        }
         ours = but_for_keys(sam.function_environment(resources, function))
         if ours != theirs:
             raise SystemExit(f"{function} is told {theirs} there, and {ours} here")
